@@ -1,0 +1,201 @@
+"""A robosuite task as a Gymnasium environment: flat observations, exact seeding, honest endings, fast images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+from gymnasium import spaces
+
+from envs.backend import load_robosuite
+from envs.tasks import TASKS
+from envs.tasks.base import Task, grip_position, grip_rotation
+from episodes.types import EnvSpec
+
+PROPRIO = tuple(
+    ["eef_x", "eef_y", "eef_z"]  # m, world frame
+    + [f"eef_r{row}{column}" for column in (1, 2) for row in (1, 2, 3)]  # first two columns of the rotation matrix
+    + ["finger_left", "finger_right"]  # m, joint positions
+)
+ACTION = ("dx", "dy", "dz", "drx", "dry", "drz", "gripper")
+UNITS = ("0.05 m",) * 3 + ("0.5 rad",) * 3 + ("-1 opens, +1 closes",)  # what an action of 1 means
+SECONDS = 10.0  # default time limit
+HELD_SHARE = 0.1  # the part of `progress` that holding the goal earns
+MODEL_SEED = 0  # robosuite draws object sizes when the model is built: one model for every environment
+
+
+class RoboSuiteEnv(gym.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.float32]]):
+    """A Panda with robosuite's stock OSC_POSE controller on one task.
+
+    Observation: {camera: uint8 (H, W, 3), ..., "proprio": float32 (11,)}; names and units in `spec_`. Action: float32 (7,) in
+    [-1, 1], end-effector delta in the robot base's frame (1 is 0.05 m or 0.5 rad) and gripper (+1 closes). Reward: 1 at the
+    step at which the goal has been true for `hold_steps` steps in a row, which also terminates the episode; truncated at
+    `max_steps` (default: 10 s). info: instruction, success, is_success (the same, for Stable-Baselines3), progress.
+
+    `reset(seed=s)` gives the same states and images bit for bit in any process, whatever ran before. `render` is "fast" (large
+    robot meshes drawn as their collision shapes) or "stock"; neither changes the physics. `images=False` leaves the cameras out.
+    ValueError: an unknown setting, or an action of the wrong shape or not finite.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}
+
+    def __init__(
+        self,
+        task: str | Task = "lift",
+        *,
+        image_size: int = 64,
+        cameras: Sequence[str] = ("agentview", "wrist"),
+        hz: float = 10.0,
+        max_steps: int | None = None,
+        hold_steps: int = 5,
+        render: str = "fast",
+        images: bool = True,
+        render_mode: str | None = None,
+    ) -> None:
+        if isinstance(task, str) and task not in TASKS:
+            raise ValueError(f"task={task!r}: known tasks are {', '.join(sorted(TASKS))}")
+        self.task = TASKS[task] if isinstance(task, str) else task
+        unknown = [name for name in cameras if name not in self.task.cameras]
+        if unknown:
+            raise ValueError(f"cameras={unknown!r}: {self.task.env_id} has {', '.join(self.task.cameras)}")
+        if render not in ("stock", "fast"):
+            raise ValueError(f"render={render!r}: choose 'stock' or 'fast'")
+        if not 1 <= hz <= 500 or abs(500 / hz - int((1 / hz) / 0.002)) > 1e-6:
+            raise ValueError(f"hz={hz}: the 500 Hz simulation must divide into it; try 5, 10, 20, 25 or 50")
+        max_steps = round(SECONDS * hz) if max_steps is None else max_steps
+        for name, value in (("image_size", image_size), ("max_steps", max_steps), ("hold_steps", hold_steps)):
+            if value < 1:
+                raise ValueError(f"{name}={value}: must be at least 1")
+        if render_mode not in (None, "rgb_array"):
+            raise ValueError(f"render_mode={render_mode!r}: only 'rgb_array' is available")
+        self.hold_steps, self.max_steps, self.render_mode, self._render = hold_steps, max_steps, render_mode, render
+        self.raw: Any = load_robosuite().make(
+            self.task.robosuite_name,
+            robots="Panda",
+            control_freq=hz,
+            has_renderer=False,
+            has_offscreen_renderer=False,
+            use_camera_obs=False,
+            use_object_obs=False,
+            renderer="mujoco",
+            hard_reset=False,  # a new model per episode costs 0.1-2 s and changes object sizes
+            ignore_done=True,
+            seed=MODEL_SEED,
+            **self.task.kwargs,
+        )
+        self.raw._observables = {}  # 50 sensor updates per step that nothing here reads
+        self._substeps = int(self.raw.control_timestep / self.raw.model_timestep)
+        names = tuple(cameras) if images else ()
+        self.spec_ = EnvSpec(
+            env_id=self.task.env_id,
+            cameras=names,
+            image_size=(image_size, image_size),
+            proprio_names=PROPRIO,
+            action_names=ACTION,
+            action_low=(-1.0,) * 7,
+            action_high=(1.0,) * 7,
+            action_units=UNITS,
+            rotation="rotation_vector",
+            gripper_close=1.0,
+            hz=float(hz),
+            max_steps=max_steps,
+        )
+        boxes: dict[str, spaces.Space[Any]] = {
+            name: spaces.Box(0, 255, (image_size, image_size, 3), np.uint8) for name in names
+        }
+        boxes["proprio"] = spaces.Box(-np.inf, np.inf, (len(PROPRIO),), np.float32)
+        self.observation_space = spaces.Dict(boxes)
+        self.action_space = spaces.Box(-1.0, 1.0, (7,), np.float32)
+        self._renderer = self._make_renderer(names, image_size) if names else None
+        self._viewer: Any = None
+        self._steps, self._held = 0, 0
+
+    @property
+    def instruction(self) -> str:
+        return self.task.instruction
+
+    def is_success(self) -> bool:
+        """True once the goal has been true for `hold_steps` steps in a row."""
+        return self._held >= self.hold_steps
+
+    def progress(self) -> float:
+        """Staged task progress in [0, 1]: 0.9 task.progress + 0.1 (share of the holding time), 1 exactly at success."""
+        held = min(self._held, self.hold_steps) / self.hold_steps
+        return (1 - HELD_SHARE) * self.task.progress(self.raw) + HELD_SHARE * held if held < 1 else 1.0
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+        super().reset(seed=seed)
+        self.episode_seed = int(self.np_random.integers(2**31)) if seed is None else int(seed)
+        self.raw.rng.bit_generator.state = np.random.default_rng(self.episode_seed).bit_generator.state
+        self.raw.reset()
+        self._steps, self._held = 0, 0
+        return self._observation(), self._info()
+
+    def step(
+        self, action: npt.NDArray[np.float32]
+    ) -> tuple[dict[str, npt.NDArray[Any]], float, bool, bool, dict[str, Any]]:
+        action = np.asarray(action, np.float64)
+        if action.shape != (7,):
+            raise ValueError(f"action: shape {action.shape}, expected (7,): {', '.join(ACTION)}")
+        if not np.isfinite(action).all():
+            raise ValueError(f"action: {action.tolist()} is not finite; all 7 numbers must be in [-1, 1]")
+        self._advance(np.clip(action, -1.0, 1.0))
+        self._steps += 1
+        self._held = self._held + 1 if self.task.success(self.raw) else 0
+        terminated = self.is_success()
+        truncated = not terminated and self._steps >= self.max_steps
+        return self._observation(), float(terminated), terminated, truncated, self._info()
+
+    def _advance(self, action: npt.NDArray[np.float64]) -> None:
+        """robosuite's own MujocoEnv.step without its observations, reward and horizon."""
+        raw = self.raw
+        for substep in range(self._substeps):
+            raw.sim.step1()
+            raw._pre_action(action, substep == 0)
+            raw.sim.step2()
+        raw.timestep += 1
+        raw.cur_time += raw.control_timestep
+
+    def _observation(self) -> dict[str, npt.NDArray[Any]]:
+        images = self._renderer(self.raw.sim.data._data) if self._renderer is not None else {}
+        robot = self.raw.robots[0]
+        fingers = self.raw.sim.data._data.qpos[robot._ref_gripper_joint_pos_indexes["right"]]
+        rotation = grip_rotation(self.raw)[:, :2].T.ravel()
+        proprio = np.concatenate([grip_position(self.raw), rotation, fingers]).astype(np.float32)
+        return {**images, "proprio": proprio}
+
+    def _info(self) -> dict[str, Any]:
+        success = self.is_success()
+        return {
+            "instruction": self.instruction,
+            "success": success,
+            "is_success": success,
+            "progress": self.progress(),
+        }
+
+    def _make_renderer(self, names: Sequence[str], size: int) -> Any:
+        from envs.rendering import Renderer  # loads mujoco's GL bindings
+
+        cameras = {name: self.task.cameras[name] for name in names}
+        return Renderer(self.raw.sim.model._model, cameras, (size, size), self._render)
+
+    def render(self) -> npt.NDArray[np.uint8] | None:
+        """The first camera of the task at 256 x 256 pixels, for people (render_mode="rgb_array")."""
+        if self.render_mode is None:
+            return None
+        name = next(iter(self.task.cameras))
+        if self._viewer is None:
+            self._viewer = self._make_renderer([name], 256)
+        return self._viewer(self.raw.sim.data._data)[name]
+
+    def close(self) -> None:
+        """Free the GL contexts; calling it again does nothing."""
+        for renderer in (self._renderer, self._viewer):
+            if renderer is not None:
+                renderer.close()
+        self._renderer = self._viewer = None
