@@ -1,0 +1,1 @@
+"""What to do: policies, policy extraction, the RECAP loop, evaluation."""

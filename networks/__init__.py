@@ -1,0 +1,1 @@
+"""How things learn: Wan and text loading, latents and caches, flow matching, checkpoints, the Trainer."""

@@ -1,0 +1,1 @@
+"""How good is it: value functions, cross-fitting and advantages."""

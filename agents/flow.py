@@ -1,0 +1,102 @@
+"""`flow`: the fast baseline policy and CPU default (convolutional encoder + flow-matching FiLM head)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from agents.flow_model import FlowConfig, FlowModel
+from agents.policy import Policy
+from episodes.labels import Labels
+from episodes.store import EpisodeStore
+from episodes.types import EnvSpec, Observation
+from episodes.windows import ActionWindows, DecodedCache
+from networks.checkpoint import load_config, load_module, save_module
+from networks.trainer import Trainer, TrainerConfig
+
+
+class FlowPolicy(Policy):
+    """A flow-matching policy on images and proprioception; the instruction is not read (one task per policy).
+
+    Usage: policy = FlowPolicy(FlowConfig(), store.spec, seed=0).fit(store, labels); chunk = policy.act([obs])
+    """
+
+    name = "flow"
+
+    def __init__(self, config: FlowConfig, spec: EnvSpec, seed: int = 0, device: str = "cpu") -> None:
+        super().__init__()
+        if not 1 <= config.execute <= config.chunk:
+            raise ValueError(f"flow: execute={config.execute} must be between 1 and chunk={config.chunk}")
+        self.config, self.spec, self.device = config, spec, device
+        self.execute, self.indicator, self.guidance = config.execute, config.indicator, config.guidance
+        torch.manual_seed(seed)
+        self.model = FlowModel(config, len(spec.cameras), spec.image_size, spec.proprio_dim, spec.action_dim).to(device)
+        self._noise: list[np.random.Generator] = []
+
+    def loss(self, batch: dict[str, Tensor], indicator: Tensor) -> Tensor:
+        dropped = torch.rand(len(indicator), device=indicator.device) < self.config.indicator_dropout
+        return self.model.losses(batch, torch.where(dropped, torch.full_like(indicator, 2), indicator))
+
+    def fit(
+        self, store: EpisodeStore, labels: Labels, seed: int = 0, folder: Path | None = None, cache: Path | None = None
+    ) -> FlowPolicy:
+        self.spec.require_same(store.spec, f"store {store.path}")
+        data = DecodedCache(store, cache)
+        for name, x in (("proprio", data.proprio), ("action", data.actions)):
+            getattr(self.model, f"{name}_mean").copy_(torch.as_tensor(x.mean(0)))
+            getattr(self.model, f"{name}_std").copy_(torch.as_tensor(x.std(0).clip(min=1e-3)))
+        windows = ActionWindows(data, labels, self.config.chunk)
+        training = self.config.training
+
+        def batch(step: int) -> dict[str, np.ndarray]:
+            drawn = windows.sample(np.random.default_rng([seed, step]), training.batch_size)
+            return {
+                k: v.astype(np.int64) if k == "indicator" else v for k, v in drawn.items() if k not in ("episode", "frame")
+            }
+
+        Trainer(training, folder, "policy", seed, self.device).fit(self, batch)
+        return self
+
+    def reset(self, mask: np.ndarray, seeds: np.ndarray, instructions: Sequence[str]) -> None:
+        self._noise += [np.random.default_rng(0)] * (len(mask) - len(self._noise))
+        for i in np.flatnonzero(mask):
+            self._noise[i] = np.random.default_rng([int(seeds[i]), 7])
+
+    def act(self, observations: Sequence[Observation | None]) -> np.ndarray:
+        K, A = self.model.shape
+        chunks = np.zeros((len(observations), K, A), np.float32)
+        asked = [i for i, o in enumerate(observations) if o is not None]
+        if not asked:
+            return chunks
+        seen = [o for o in observations if o is not None]
+        images = np.stack([np.stack([o.images[c] for c in self.spec.cameras]) for o in seen])
+        noise = np.stack([self._noise[i].standard_normal((K, A), dtype=np.float32) for i in asked])
+        sampled = self.model.sample(
+            torch.as_tensor(images).to(self.device),
+            torch.as_tensor(np.stack([o.proprio for o in seen])).to(self.device),
+            self.indicator,
+            self.guidance,
+            torch.as_tensor(noise).to(self.device),
+        )
+        low, high = np.float32(self.spec.action_low), np.float32(self.spec.action_high)
+        chunks[asked] = np.clip(sampled.cpu().numpy(), low, high)
+        return chunks
+
+    def save(self, folder: Path) -> None:
+        save_module(folder, self.model, {"kind": "flow", "config": asdict(self.config), "spec": self.spec.to_json()})
+
+    @classmethod
+    def load(cls, folder: Path, device: str = "cpu") -> FlowPolicy:
+        """Load a policy saved here; another kind or architecture is a ValueError that names it."""
+        raw = load_config(folder)
+        if raw.get("kind") != "flow":
+            raise ValueError(f"policy {folder}: kind {raw.get('kind')!r} is not flow; name a folder of a flow policy")
+        training = TrainerConfig(**raw["config"].pop("training"))
+        policy = cls(FlowConfig(**raw["config"], training=training), EnvSpec.from_json(raw["spec"]), device=device)
+        load_module(folder, policy.model)
+        return policy.eval()

@@ -1,0 +1,29 @@
+"""From settings to a policy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from agents.policy import Policy
+from episodes.types import EnvSpec
+from networks.checkpoint import load_config
+
+
+def make_policy(config: Any, spec: EnvSpec, seed: int = 0, device: str = "cpu") -> Policy:
+    """Build the untrained policy that `config` (a settings dataclass with a `name`) describes."""
+    if config.name == "flow":
+        from agents.flow import FlowPolicy
+
+        return FlowPolicy(config, spec, seed, device)
+    raise ValueError(f"policy {config.name!r}: choose flow")
+
+
+def load_policy(folder: Path, device: str = "cpu") -> Policy:
+    """Load a policy from the folder it was saved in."""
+    kind = load_config(folder).get("kind")
+    if kind == "flow":
+        from agents.flow import FlowPolicy
+
+        return FlowPolicy.load(folder, device)
+    raise ValueError(f"policy {folder}: unknown kind {kind!r}; it holds flow policies only")

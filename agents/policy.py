@@ -1,0 +1,53 @@
+"""What every policy promises: it is an Actor that can be fitted to labelled episodes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from episodes.labels import Labels
+from episodes.store import EpisodeStore
+from episodes.types import EnvSpec, Observation
+
+
+class Policy(nn.Module, ABC):
+    """A policy: `fit` on a store with labels, `act` on observations; noise is seeded per episode.
+
+    indicator: the advantage token it acts with (extraction.POSITIVE, NEGATIVE or NULL); guidance: classifier-free
+    guidance weight beta, 1 = none (pi*0.6 appendix: acting with beta > 1 sharpens towards I = positive).
+    """
+
+    name: str
+    spec: EnvSpec
+    execute: int  # steps of each chunk that are executed before the next one is asked for
+    indicator: int
+    guidance: float
+
+    @abstractmethod
+    def loss(self, batch: dict[str, Tensor], indicator: Tensor) -> Tensor:
+        """Return the unweighted loss of each sample (B,); indicator int (B,)."""
+
+    @abstractmethod
+    def fit(
+        self, store: EpisodeStore, labels: Labels, seed: int = 0, folder: Path | None = None, cache: Path | None = None
+    ) -> Policy:
+        """Train from this policy's own initialisation; `cache` is where decoded frames are shared between runs."""
+
+    @abstractmethod
+    def reset(self, mask: np.ndarray, seeds: np.ndarray, instructions: Sequence[str]) -> None: ...
+
+    @abstractmethod
+    def act(self, observations: Sequence[Observation | None]) -> np.ndarray: ...
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write weights, settings and the EnvSpec to `folder`."""
+
+    def forward(self, batch: dict[str, Any]) -> Tensor:
+        """The Trainer's objective: the loss with the batch's own indicator."""
+        return self.loss(batch, batch["indicator"])

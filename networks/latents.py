@@ -1,0 +1,169 @@
+"""One image to one latent frame: Wan's VAE (published or tiny), or a frozen PCA of patches where no VAE can be had."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from networks.checkpoint import load_config, load_module, save_module
+from networks.trainer import Trainer, TrainerConfig
+from networks.wan import WanVAEConfig, load_vae
+
+
+@dataclass
+class LatentsConfig:
+    """What turns images into latent frames (C', H/16, W/16)."""
+
+    name: str = "wan_vae"  # wan_vae: AutoencoderKLWan; patch_pca: frozen PCA of 16 x 16 patches
+    vae: WanVAEConfig = field(default_factory=WanVAEConfig)
+    training: TrainerConfig | None = None  # how to train a VAE that has no checkpoint (tiny size)
+    kl_weight: float = 1e-6  # of that training
+    channels: int = 48  # latent channels
+    checkpoint: str = ""  # folder of an encoder fitted here
+
+
+class LatentEncoder(nn.Module):
+    """Encodes uint8 images (N, H, W, 3) as latent frames float (N, C', H/16, W/16), about unit variance; frozen in use.
+
+    Differs from the paper: `patch_pca` has no pretrained VAE behind it. It is the same linear map of every 16 x 16
+    patch, whitened; the report names it.
+    """
+
+    def __init__(self, config: LatentsConfig) -> None:
+        super().__init__()
+        if config.name not in ("wan_vae", "patch_pca"):
+            raise ValueError(f"latents={config.name}: choose wan_vae or patch_pca")
+        self.config = config
+        self.fitted = bool(config.name == "wan_vae" and config.vae.checkpoint)
+        if config.name == "wan_vae":
+            self.vae = load_vae(config.vae)
+            mean, std = self.vae.config.latents_mean, self.vae.config.latents_std
+            self.register_buffer("latent_mean", torch.tensor(mean)[:, None, None])
+            self.register_buffer("latent_std", torch.tensor(std)[:, None, None])
+        else:
+            self.register_buffer("patch_mean", torch.zeros(16 * 16 * 3))
+            self.register_buffer("components", torch.zeros(config.channels, 16 * 16 * 3))
+        self.requires_grad_(False)
+        if config.checkpoint:
+            load_module(Path(config.checkpoint), self)
+            self.fitted = True
+
+    @torch.no_grad()
+    def encode(self, images: Tensor) -> Tensor:
+        """Return the latent frames of uint8 images (N, H, W, 3); H and W must be multiples of 32."""
+        _, H, W, _ = images.shape
+        if H % 32 or W % 32:
+            raise ValueError(f"image size {H} x {W}: latents need multiples of 32; set the task's image_size so")
+        if self.config.name == "patch_pca":
+            patches = _patches(images).to(self.components.device)
+            z = (patches - self.patch_mean) @ self.components.T  # (N, L, C')
+            return z.transpose(1, 2).reshape(len(images), -1, H // 16, W // 16)
+        x = images.to(self.latent_mean.device).permute(0, 3, 1, 2)[:, :, None].float() / 127.5 - 1
+        z = self.vae.encode(x.to(self.vae.dtype)).latent_dist.mode()[:, :, 0].float()
+        return (z - self.latent_mean) / self.latent_std
+
+    def fit(self, frames: np.ndarray, seed: int = 0, device: str = "cpu", folder: Path | None = None) -> LatentEncoder:
+        """Fit on unlabelled uint8 frames (N, V, H, W, 3); it sees no reward, no success and no order."""
+        flat = frames.reshape(-1, *frames.shape[2:])
+        if self.config.name == "patch_pca":
+            self._fit_pca(flat, seed)
+        else:
+            self._train_vae(flat, seed, device, folder)
+        self.fitted = True
+        return self.eval()
+
+    def _fit_pca(self, images: np.ndarray, seed: int) -> None:
+        pick = np.random.default_rng(seed).choice(len(images), min(2000, len(images)), replace=False)
+        x = _patches(torch.as_tensor(images[np.sort(pick)])).reshape(-1, 16 * 16 * 3)
+        mean = x.mean(0)
+        variance, axes = torch.linalg.eigh(torch.cov((x - mean).T))
+        top = torch.argsort(variance, descending=True)[: self.config.channels]
+        self.patch_mean.copy_(mean)
+        self.components.copy_((axes[:, top] / variance[top].clamp(min=1e-6).sqrt()).T)
+
+    def _train_vae(self, images: np.ndarray, seed: int, device: str, folder: Path | None) -> None:
+        training = self.config.training
+        if training is None:
+            raise ValueError("latents=wan_vae without a checkpoint needs its training settings; use latents=wan_vae_tiny")
+
+        def batch(step: int) -> dict[str, np.ndarray]:
+            rng = np.random.default_rng([seed, step])
+            return {"images": images[np.sort(rng.integers(len(images), size=training.batch_size))]}
+
+        self.vae.requires_grad_(True)
+        Trainer(training, folder, "wan_vae", seed, device).fit(_VAEObjective(self.vae, self.config.kl_weight), batch)
+        self.vae.requires_grad_(False)
+        self.eval()
+        pick = np.random.default_rng(seed).choice(len(images), min(512, len(images)), replace=False)
+        z = torch.cat([self.encode(torch.as_tensor(images[np.sort(p)])) for p in np.array_split(pick, 8)])
+        self.latent_mean.copy_(z.mean((0, 2, 3))[:, None, None])
+        self.latent_std.copy_(z.std((0, 2, 3)).clamp(min=1e-4)[:, None, None])
+
+    def save(self, folder: Path) -> None:
+        """Write the fitted encoder to `folder`; name it as `LatentsConfig.checkpoint` to load it."""
+        save_module(folder, self, asdict(self.config))
+
+    @classmethod
+    def load(cls, folder: Path) -> LatentEncoder:
+        """Load an encoder saved here; a damaged or foreign folder is a ValueError."""
+        raw = load_config(folder)
+        try:
+            vae = WanVAEConfig(**{**raw["vae"], "checkpoint": ""})
+            config = LatentsConfig(raw["name"], vae, None, raw["kl_weight"], raw["channels"], str(folder))
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"latents {folder}: config.json is not of a latent encoder ({error}); fit one again") from None
+        return cls(config).eval()
+
+
+class _VAEObjective(nn.Module):
+    def __init__(self, vae: nn.Module, kl_weight: float) -> None:
+        super().__init__()
+        self.vae, self.kl_weight = vae, kl_weight
+
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        x = batch["images"].permute(0, 3, 1, 2)[:, :, None].float() / 127.5 - 1  # (B, 3, 1, H, W)
+        posterior = self.vae.encode(x).latent_dist
+        reconstruction = self.vae.decode(posterior.sample()).sample
+        return F.mse_loss(reconstruction, x, reduction="none").mean((1, 2, 3, 4)) + self.kl_weight * posterior.kl()
+
+
+def _patches(images: Tensor) -> Tensor:
+    """uint8 (N, H, W, 3) -> float (N, L, 768) in [-1, 1], L = H/16 * W/16 in row order."""
+    N, H, W, _ = images.shape
+    x = images.reshape(N, H // 16, 16, W // 16, 16, 3).permute(0, 1, 3, 2, 4, 5)
+    return x.reshape(N, (H // 16) * (W // 16), 768).float() / 127.5 - 1
+
+
+def shift_images(images: np.ndarray, pixels: int, rng: np.random.Generator) -> np.ndarray:
+    """Shift each uint8 image of (N, V, H, W, C) by its own whole-pixel draw in [-pixels, pixels]^2, edges repeated."""
+    if pixels == 0:
+        return images
+    N, V, H, W, _ = images.shape
+    dy, dx = rng.integers(-pixels, pixels + 1, size=(2, N, V, 1))
+    rows = np.clip(np.arange(H) + dy, 0, H - 1)[:, :, :, None]
+    cols = np.clip(np.arange(W) + dx, 0, W - 1)[:, :, None, :]
+    return images[np.arange(N)[:, None, None, None], np.arange(V)[None, :, None, None], rows, cols]
+
+
+@torch.no_grad()
+def encode_frames(
+    encoder: LatentEncoder, frames: np.ndarray, shift: int = 0, copies: int = 1, seed: int = 0, batch: int = 256
+) -> np.ndarray:
+    """Encode frames uint8 (N, V, H, W, 3) once: float16 (copies, N, V, C', H', W'), copy 0 unshifted, the rest shifted."""
+    N, V = frames.shape[:2]
+    out = None
+    for copy in range(copies):
+        rng = np.random.default_rng([seed, copy])
+        for start in range(0, N, batch):
+            chunk = shift_images(frames[start : start + batch], shift if copy else 0, rng)
+            z = encoder.encode(torch.as_tensor(np.ascontiguousarray(chunk)).reshape(-1, *chunk.shape[2:]))
+            if out is None:
+                out = np.empty((copies, N, V, *z.shape[1:]), np.float16)
+            out[copy, start : start + len(chunk)] = z.reshape(len(chunk), V, *z.shape[1:]).cpu().numpy()
+    assert out is not None, "no frames to encode"
+    return out

@@ -1,0 +1,87 @@
+"""Wan2.2 through stock diffusers classes: a hub id, a local folder, or the same class made small by configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+
+@dataclass
+class WanConfig:
+    """A Wan transformer; the shape fields are read only when `checkpoint` is empty (random initialisation)."""
+
+    checkpoint: str = "Wan-AI/Wan2.2-TI2V-5B-Diffusers"  # hub id or local folder; empty: build from the fields below
+    revision: str = "main"  # hub revision
+    num_layers: int = 30
+    num_attention_heads: int = 24
+    attention_head_dim: int = 128
+    ffn_dim: int = 14336
+    channels: int = 48  # latent channels in and out
+    text_dim: int = 4096
+    freq_dim: int = 256
+
+
+def load_transformer(config: WanConfig, dtype: torch.dtype = torch.float32) -> Any:
+    """Return a `WanTransformer3DModel`, published weights or a random one of `config`'s shape.
+
+    A checkpoint that cannot be found is diffusers' own OSError, which names it.
+    """
+    from diffusers import WanTransformer3DModel
+
+    if config.checkpoint:
+        return WanTransformer3DModel.from_pretrained(
+            config.checkpoint, subfolder="transformer", revision=config.revision, torch_dtype=dtype, use_safetensors=True
+        )
+    return WanTransformer3DModel(
+        patch_size=(1, 2, 2),
+        num_attention_heads=config.num_attention_heads,
+        attention_head_dim=config.attention_head_dim,
+        in_channels=config.channels,
+        out_channels=config.channels,
+        text_dim=config.text_dim,
+        freq_dim=config.freq_dim,
+        ffn_dim=config.ffn_dim,
+        num_layers=config.num_layers,
+        cross_attn_norm=True,
+        qk_norm="rms_norm_across_heads",
+    ).to(dtype)
+
+
+@dataclass
+class WanVAEConfig:
+    """Wan2.2's VAE (stride 4 x 16 x 16); the shape fields are read only when `checkpoint` is empty."""
+
+    checkpoint: str = "Wan-AI/Wan2.2-TI2V-5B-Diffusers"  # hub id or local folder; empty: build from the fields below
+    revision: str = "main"
+    base_dim: int = 160  # a power of two when small: is_residual blocks need it
+    decoder_base_dim: int = 256
+    z_dim: int = 48
+    num_res_blocks: int = 2
+
+
+def load_vae(config: WanVAEConfig, dtype: torch.dtype = torch.float32) -> Any:
+    """Return an `AutoencoderKLWan`, published weights or a random one of `config`'s width."""
+    from diffusers import AutoencoderKLWan
+
+    if config.checkpoint:
+        return AutoencoderKLWan.from_pretrained(
+            config.checkpoint, subfolder="vae", revision=config.revision, torch_dtype=dtype, use_safetensors=True
+        )
+    return AutoencoderKLWan(
+        base_dim=config.base_dim,
+        decoder_base_dim=config.decoder_base_dim,
+        z_dim=config.z_dim,
+        dim_mult=[1, 2, 4, 4],
+        num_res_blocks=config.num_res_blocks,
+        temperal_downsample=[False, True, True],
+        in_channels=12,
+        out_channels=12,
+        patch_size=2,
+        scale_factor_temporal=4,
+        scale_factor_spatial=16,
+        is_residual=True,
+        latents_mean=[0.0] * config.z_dim,
+        latents_std=[1.0] * config.z_dim,
+    ).to(dtype)

@@ -1,0 +1,1 @@
+"""Value models under test: metrics of WVM and GVL against known truth."""

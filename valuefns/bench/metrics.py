@@ -1,0 +1,70 @@
+"""How well a value follows the truth, per episode; undefined is NaN, never 0 or 1.
+
+Predictions and truths are in progress units (ViVa's scale: p = 2V - 1), one entry per frame.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from scipy import stats
+
+
+def spearman(predicted: np.ndarray, truth: np.ndarray) -> float:
+    """Tie-aware Spearman correlation; NaN where either is constant or has fewer than 3 frames."""
+    if len(predicted) < 3:
+        return float("nan")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", stats.ConstantInputWarning)
+        return float(stats.spearmanr(predicted, truth).statistic)
+
+
+def voc(predicted: np.ndarray) -> float:
+    """Value-order correlation: Spearman of the prediction with the frame index (GVL eq. 2, tie-aware).
+
+    Differs from the paper: its literal argsort formula scores a constant prediction +1; here that is NaN.
+    """
+    return spearman(predicted, np.arange(len(predicted)))
+
+
+def runs(mask: np.ndarray) -> list[tuple[int, int]]:
+    """Return the inclusive (first, last) index of every run of true entries in mask (T,)."""
+    edges = np.diff(np.concatenate([[0], mask.astype(np.int8), [0]]))
+    return list(zip(np.flatnonzero(edges == 1), np.flatnonzero(edges == -1) - 1, strict=True))
+
+
+def falling(truth: np.ndarray, shortest: int = 3) -> tuple[list[tuple[int, int]], int]:
+    """Return the inclusive windows in which truth (T,) strictly falls, and how many were too short to score."""
+    windows = [(first, last + 1) for first, last in runs(np.diff(truth) < 0)]
+    kept = [w for w in windows if w[1] - w[0] + 1 >= shortest]
+    return kept, len(windows) - len(kept)
+
+
+def retry_voc(predicted: np.ndarray, truth: np.ndarray) -> float:
+    """Mean Spearman of prediction and truth over the windows where the truth strictly falls (WVM section 3.4).
+
+    +1 when the prediction falls with it, -1 for a clock; NaN without a window of at least 3 frames.
+    """
+    scores = [spearman(predicted[a : b + 1], truth[a : b + 1]) for a, b in falling(truth)[0]]
+    defined = [s for s in scores if not np.isnan(s)]
+    return float(np.mean(defined)) if defined else float("nan")
+
+
+def hesitation_rmse(predicted: np.ndarray, truth: np.ndarray, hesitating: np.ndarray) -> float:
+    """Root mean squared error against the truth over each hesitation segment, mean over segments (WVM eq. 8)."""
+    errors = [np.sqrt(np.mean((predicted[a : b + 1] - truth[a : b + 1]) ** 2)) for a, b in runs(hesitating)]
+    return float(np.mean(errors)) if errors else float("nan")
+
+
+def hesitation_drift(predicted: np.ndarray, hesitating: np.ndarray, shortest: int = 5) -> float:
+    """Mean signed change over the hesitation segments of an episode: slope of a least-squares line times its length.
+
+    A clock drifts by the segment's share of the episode; a value that knows the robot is waiting by 0. Ours. The
+    fitted line is used because the difference of two single frames is mostly noise.
+    """
+    drifts = []
+    for a, b in runs(hesitating):
+        if b - a + 1 >= shortest:
+            drifts.append(np.polyfit(np.arange(b - a + 1), predicted[a : b + 1], 1)[0] * (b - a))
+    return float(np.mean(drifts)) if drifts else float("nan")

@@ -1,0 +1,73 @@
+"""Cross-fitting: every episode is scored by a model that has not seen it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from episodes.store import EpisodeStore
+from episodes.workers import map_jobs
+from valuefns.make import make_value
+
+
+@dataclass(frozen=True)
+class FoldJob:
+    """One fold: fit on `train`, score `held`; plain data, so that it can go to another process."""
+
+    config: Any
+    store: Path
+    train: tuple[int, ...]
+    held: tuple[int, ...]
+    folder: Path
+    seed: int
+    device: str
+
+
+def fold_of(episodes: int, folds: int, seed: int) -> np.ndarray:
+    """Assign each episode to one of `folds` folds, sizes differing by one at most, int (episodes,)."""
+    if not 1 <= folds <= episodes:
+        raise ValueError(f"folds={folds}: choose 1 to {episodes}, the number of episodes")
+    return np.random.default_rng(seed).permutation(np.arange(episodes) % folds)
+
+
+def run_fold(job: FoldJob) -> list[np.ndarray]:
+    """Fit one fold's model, save it, and return the values of its held-out episodes, each float32 (T + 1,)."""
+    store = EpisodeStore.open(job.store)
+    value = make_value(job.config, job.seed, job.device)
+    value.fit(store.select(job.train), job.folder)
+    value.save(job.folder)
+    return [value.score(store[i]) for i in job.held]
+
+
+def cross_fit(
+    config: Any, store: EpisodeStore, folds: int, folder: Path, seed: int = 0, device: str = "cpu", workers: int = 1
+) -> list[np.ndarray]:
+    """Return the values of every episode of `store`, each float32 (T + 1,), by models that have not seen it.
+
+    folds = 1 is the papers' choice: fit on everything, score the same episodes. The fold models are kept in
+    folder/fold-k for online use. Ours: an over-fitted value is worse than none (it reproduces each episode's own
+    outcome), which small data shows at once.
+    """
+    n = len(store)
+    assigned = fold_of(n, folds, seed)
+    every = np.arange(n)
+    jobs = [
+        FoldJob(
+            config, store.path,
+            tuple(every[assigned != k].tolist()) if folds > 1 else tuple(every.tolist()),
+            tuple(every[assigned == k].tolist()),
+            folder / f"fold-{k}", seed, device,
+        )
+        for k in range(folds)
+    ]  # fmt: skip
+    values: list[np.ndarray | None] = [None] * n
+    for job, scores in zip(jobs, map_jobs(run_fold, jobs, workers), strict=True):
+        for i, v in zip(job.held, scores, strict=True):
+            values[i] = v
+    assert all(v is not None for v in values), "every episode belongs to exactly one fold"
+    return [v for v in values if v is not None]
+
+

@@ -1,0 +1,36 @@
+"""From settings to a value function; heavy classes are imported only when asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from networks.checkpoint import load_config
+from valuefns.protocol import ValueFunction
+
+
+def make_value(config: Any, seed: int = 0, device: str = "cpu") -> ValueFunction:
+    """Build the untrained value function that `config` (a settings dataclass with a `name`) describes."""
+    if config.name == "viva":
+        from valuefns.viva import ViVa
+
+        return ViVa(config, seed, device)
+    if config.name == "constant":
+        from valuefns.constant import ConstantValue
+
+        return ConstantValue(config)
+    if config.name == "oracle":
+        from valuefns.oracle import OracleValue
+
+        return OracleValue(config)
+    raise ValueError(f"valuefn {config.name!r}: choose viva, constant or oracle")
+
+
+def load_value(folder: Path, device: str = "cpu") -> ValueFunction:
+    """Load a learned value function from the folder it was saved in."""
+    kind = load_config(folder).get("kind")
+    if kind == "viva":
+        from valuefns.viva import ViVa
+
+        return ViVa.load(folder, device)
+    raise ValueError(f"value {folder}: unknown kind {kind!r}; it holds viva values only")

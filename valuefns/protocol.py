@@ -1,0 +1,53 @@
+"""What every value function promises, whatever is inside it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from episodes.store import EpisodeStore
+from episodes.types import Episode, Observation
+
+
+class ValueStream(Protocol):
+    """A value read online for n environments, causal only: what rewards and shaping accept."""
+
+    def reset(self, mask: np.ndarray, instructions: Sequence[str]) -> None:
+        """Begin new episodes in the slots where mask (n,) is true."""
+        ...
+
+    def step(self, observations: Sequence[Observation]) -> np.ndarray:
+        """Return the value of each slot's newest observation, float32 (n,)."""
+        ...
+
+
+class ValueFunction(ABC):
+    """Scores every frame of an episode; higher is better.
+
+    scale: "viva" (V = 1 - G/2 in (0, 1], success above 0.5) - rewards and exact returns of the same scale go with it
+    in an advantage. history: frames it looks back on. fps: rate it reads at (None: the control rate).
+    """
+
+    name: str
+    scale: str = "viva"
+    history: int = 1
+    fps: float | None = None
+
+    @abstractmethod
+    def fit(self, store: EpisodeStore, folder: Path | None = None) -> ValueFunction:
+        """Learn from the episodes of `store`; checkpoints and metrics go to `folder`."""
+
+    @abstractmethod
+    def score(self, episode: Episode, causal: bool = False) -> np.ndarray:
+        """Return the value of each frame, float32 (T + 1,); the last entry is the final observation's."""
+
+    def stream(self, n: int) -> ValueStream:
+        """Return a causal reader for n environments; a value that knows the episode's outcome has none."""
+        raise ValueError(f"value {self.name!r} needs a finished episode, so it cannot be read online; use viva")
+
+    def save(self, folder: Path) -> None:
+        """Write everything `load_value` needs to `folder`; nothing for a value without parameters."""

@@ -1,0 +1,164 @@
+"""ViVa: a video generator that predicts the value and the robot's own future together (fit, score, stream)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from episodes.returns import viva_cost_to_go
+from episodes.store import EpisodeStore
+from episodes.types import EnvSpec, Episode, Observation
+from episodes.windows import DecodedCache
+from networks.checkpoint import load_config, load_module, save_module
+from networks.latents import LatentEncoder, LatentsConfig, encode_frames
+from networks.text import TextConfig, TextEmbedder
+from networks.trainer import Trainer, TrainerConfig
+from networks.wan import WanConfig, WanVAEConfig
+from valuefns.protocol import ValueFunction, ValueStream
+from valuefns.viva_model import ViVaConfig, ViVaModel
+
+
+class ViVa(ValueFunction):
+    """ViVa (arXiv 2604.08168) as a value function: V = 1 - G/2 in (0, 1], one frame, no history.
+
+    Usage: value = ViVa(config, seed=0).fit(store); value.score(store[0])  # float32 (T + 1,)
+    """
+
+    name = "viva"
+
+    def __init__(self, config: ViVaConfig, seed: int = 0, device: str = "cpu") -> None:
+        self.config, self.seed, self.device = config, seed, device
+        self.encoder = LatentEncoder(config.latents).to(device)
+        self.text = TextEmbedder(config.text)
+        self.spec: EnvSpec | None = None
+        self.model: ViVaModel | None = None
+
+    def fit(self, store: EpisodeStore, folder: Path | None = None) -> ViVa:
+        config = self.config
+        self.spec = store.spec
+        if len(store.spec.cameras) > 3:
+            raise ValueError(f"viva: {len(store.spec.cameras)} cameras in the store, the model takes at most 3; record fewer")
+        data = DecodedCache(store)
+        if not self.encoder.fitted:
+            self.encoder.fit(data.images, self.seed, self.device, folder)
+        latents = encode_frames(self.encoder, data.images, config.image_shift, config.shifted_copies, self.seed)
+        torch.manual_seed(self.seed)
+        self.model = ViVaModel(config, store.spec.proprio_dim).to(self.device)
+        self.model.proprio_low.copy_(torch.as_tensor(data.proprio.min(0)))
+        self.model.proprio_high.copy_(torch.as_tensor(data.proprio.max(0)))
+        batches = _Batches(store, data, latents, self.text, config, self.seed)
+        Trainer(config.training, folder, "viva", self.seed, self.device).fit(self.model, batches)
+        return self
+
+    def score(self, episode: Episode, causal: bool = False) -> np.ndarray:
+        assert self.spec is not None, "fit or load the value first"
+        images = np.stack([episode.images[c] for c in self.spec.cameras], 1)
+        return self._values(images, episode.proprio, [episode.instruction] * (len(episode) + 1))[0]
+
+    def _values(
+        self, images: np.ndarray, proprio: np.ndarray, prompts: Sequence[str], batch: int = 256
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Values (N,) and predicted future proprioception (N, P) of images (N, V, H, W, 3) and proprio (N, P)."""
+        assert self.model is not None, "fit or load the value first"
+        values, futures = [], []
+        text = self.text.embed(prompts[:1] if len(set(prompts)) == 1 else prompts)
+        for start in range(0, len(images), batch):
+            part = slice(start, start + batch)
+            z = torch.as_tensor(encode_frames(self.encoder, images[part])[0]).to(self.device)
+            noise = self.model.noise(z.shape[1], tuple(z.shape[2:])).to(self.device)
+            prompt = (text.expand(len(z), -1, -1) if len(text) == 1 else text[part]).to(self.device)
+            value, future = self.model.predict(z, torch.as_tensor(proprio[part]).to(self.device), prompt, noise)
+            values.append(value.cpu().numpy())
+            if future is not None:
+                futures.append(future.cpu().numpy())
+        return np.concatenate(values).astype(np.float32), np.concatenate(futures) if futures else None
+
+    def stream(self, n: int) -> ValueStream:
+        return _ViVaStream(self, n)
+
+    def save(self, folder: Path) -> None:
+        assert self.model is not None and self.spec is not None, "fit or load the value first"
+        self.encoder.save(folder / "latents")
+        save_module(folder, self.model, {"kind": "viva", "config": asdict(self.config), "spec": self.spec.to_json()})
+
+    @classmethod
+    def load(cls, folder: Path, device: str = "cpu") -> ViVa:
+        """Load a value saved here; a damaged or foreign folder is a ValueError that names it."""
+        raw = load_config(folder)
+        if raw.get("kind") != "viva":
+            raise ValueError(f"value {folder}: kind {raw.get('kind')!r} is not viva; name a folder of a viva value")
+        value = cls(_config_from_json(raw["config"], folder / "latents"), device=device)
+        value.encoder = LatentEncoder.load(folder / "latents").to(device)
+        value.spec = EnvSpec.from_json(raw["spec"])
+        value.model = ViVaModel(value.config, value.spec.proprio_dim).to(device)
+        load_module(folder, value.model)
+        value.model.eval()
+        return value
+
+
+class _Batches:
+    """Draws uniform frames of a store as ViVa training batches; step k depends on (seed, k) alone."""
+
+    def __init__(
+        self, store: EpisodeStore, data: DecodedCache, latents: np.ndarray, text: TextEmbedder, config: ViVaConfig, seed: int
+    ) -> None:
+        self.data, self.latents, self.config, self.seed = data, latents, config, seed
+        rows = store.index
+        starts = [data.frame_index(i, 0) for i in range(len(rows))]
+        frames, future, cost, prompt = [], [], [], []
+        texts = store.instructions
+        prompts = sorted(set(texts))
+        self.text = text.embed(prompts)
+        for start, row, instruction in zip(starts, rows, texts, strict=True):
+            T = row["length"]
+            t = np.arange(T)
+            frames.append(start + t)
+            future.append(start + np.minimum(t + config.horizon, T))  # the final observation is the last state there is
+            cost.append(viva_cost_to_go(T, row["success"])[:T])
+            prompt.append(np.full(T, prompts.index(instruction)))
+        self.frames, self.future = np.concatenate(frames), np.concatenate(future)
+        self.cost, self.prompt = np.concatenate(cost).astype(np.float32), np.concatenate(prompt)
+
+    def __call__(self, step: int) -> dict[str, Any]:
+        rng = np.random.default_rng([self.seed, step])
+        pick = rng.integers(len(self.frames), size=self.config.training.batch_size)
+        copy = rng.integers(len(self.latents), size=len(pick))
+        batch: dict[str, Any] = {
+            "latents": self.latents[copy, self.frames[pick]],
+            "proprio": self.data.proprio[self.frames[pick]],
+            "future_proprio": self.data.proprio[self.future[pick]],
+            "cost_to_go": self.cost[pick],
+            "text": self.text[self.prompt[pick]],
+        }
+        if self.config.future_image:
+            batch["future_latents"] = self.latents[copy, self.future[pick]]
+        return batch
+
+
+class _ViVaStream:
+    def __init__(self, value: ViVa, n: int) -> None:
+        self.value, self.instructions = value, [""] * n
+
+    def reset(self, mask: np.ndarray, instructions: Sequence[str]) -> None:
+        self.instructions = [new if m else old for m, new, old in zip(mask, instructions, self.instructions, strict=True)]
+
+    def step(self, observations: Sequence[Observation]) -> np.ndarray:
+        assert self.value.spec is not None, "fit or load the value first"
+        images = np.stack([np.stack([o.images[c] for c in self.value.spec.cameras]) for o in observations])
+        return self.value._values(images, np.stack([o.proprio for o in observations]), self.instructions)[0]
+
+
+def _config_from_json(raw: dict[str, Any], latents: Path) -> ViVaConfig:
+    wan = replace(WanConfig(**raw.pop("wan")), checkpoint="")
+    text, training = TextConfig(**raw.pop("text")), TrainerConfig(**raw.pop("training"))
+    inner = raw.pop("latents")
+    inner["vae"] = WanVAEConfig(**{**inner["vae"], "checkpoint": ""})
+    inner["training"] = None
+    return ViVaConfig(**raw, wan=wan, text=text, training=training, latents=LatentsConfig(**inner | {"checkpoint": ""}))
+
+
