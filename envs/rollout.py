@@ -1,0 +1,165 @@
+"""The one loop that makes episodes: n environments stepped together, one batched `act` call, results in trial order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from episodes.actor import Actor
+from episodes.types import SEGMENTS, Episode, Observation, Provenance
+
+_NOISE_STREAM = 0x4E  # keeps the action noise apart from the other draws of the same seed
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One episode to run: the seed of the environment, the actor and the action noise."""
+
+    seed: int
+
+    @property
+    def key(self) -> str:
+        return f"seed={self.seed}"
+
+
+@dataclass
+class _Slot:
+    """One environment's episode in progress."""
+
+    order: int
+    trial: Trial
+    noise: np.random.Generator
+    observations: list[dict[str, npt.NDArray[Any]]]
+    progress: list[float]
+    instruction: str
+    chunk: npt.NDArray[np.float32] | None = None  # (K, A), the actor's last answer
+    used: int = 0
+    actions: list[npt.NDArray[np.float32]] = field(default_factory=list)
+    rewards: list[float] = field(default_factory=list)
+    ends: list[tuple[bool, bool]] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+    success: bool = False
+
+
+def rollout(
+    actor: Actor,
+    envs: Sequence[Any],
+    trials: Iterable[Trial],
+    *,
+    source: str,
+    policy: str = "",
+    iteration: int = 0,
+    action_noise: float = 0.0,
+    execute: int | None = None,
+) -> Iterator[Episode]:
+    """Run every trial and yield its Episode, in the order of the trials, whichever slot finishes first.
+
+    `actor` answers for len(envs) slots; `execute` of the K actions of each answer are used before it is asked again (default:
+    the actor's `execute` attribute, else all K), and slots whose chunk is not used up are passed None. `action_noise` is the
+    standard deviation of Gaussian noise on the first 6 dimensions of the executed action; the noise-free action is recorded.
+    Segment labels and variants come from the actor's `labels` and `variants` where it has them. An episode depends on its
+    trial alone: not on n, on the order of the trials, or on what ran before. ValueError: chunks shorter than `execute`.
+    """
+    envs = [env.unwrapped for env in envs]
+    execute = getattr(actor, "execute", None) if execute is None else execute
+    pending = enumerate(trials)
+    slots: list[_Slot | None] = [None] * len(envs)
+    done: dict[int, Episode] = {}
+    next_out = 0
+    exhausted = False
+    while True:
+        fresh = np.zeros(len(envs), bool)
+        for i, slot in enumerate(slots):
+            if slot is None and not exhausted:
+                item = next(pending, None)
+                exhausted = item is None
+                if item is not None:
+                    slots[i], fresh[i] = _begin(envs[i], *item), True
+        if all(slot is None for slot in slots):
+            return
+        if fresh.any():
+            seeds = np.array([slot.trial.seed if slot else 0 for slot in slots], np.int64)
+            actor.reset(fresh, seeds, [slot.instruction if slot else "" for slot in slots])
+        _ask(actor, slots, execute)
+        for i, slot in enumerate(slots):
+            if slot is None:
+                continue
+            if _step(envs[i], slot, action_noise, _attribute(actor, "labels", i, SEGMENTS.index("unlabelled"))):
+                variant = _attribute(actor, "variants", i, "")
+                provenance = Provenance(envs[i].spec_.env_id, slot.trial.seed, source, variant, policy, iteration)
+                done[slot.order], slots[i] = _finish(slot, provenance, envs[i].spec_.hz), None
+        while next_out in done:
+            yield done.pop(next_out)
+            next_out += 1
+
+
+def _begin(env: Any, order: int, trial: Trial) -> _Slot:
+    observation, info = env.reset(seed=trial.seed)
+    noise = np.random.default_rng([trial.seed, _NOISE_STREAM])
+    return _Slot(order, trial, noise, [observation], [info["progress"]], info["instruction"])
+
+
+def _ask(actor: Actor, slots: Sequence[_Slot | None], execute: int | None) -> None:
+    """Give every slot that has used up its chunk a new one, in a single call."""
+    asking = [s is not None and (s.chunk is None or s.used >= (execute or len(s.chunk))) for s in slots]
+    if not any(asking):
+        return
+    answers = actor.act(
+        [Observation.from_gym(s.observations[-1], s.instruction) if a and s else None for a, s in zip(asking, slots)]
+    )
+    if answers.ndim != 3 or len(answers) != len(slots) or not 1 <= (execute or 1) <= answers.shape[1]:
+        raise ValueError(
+            f"actor {type(actor).__name__}: chunk shape {answers.shape}, expected ({len(slots)}, K, A) with K >= "
+            f"execute={execute}; lower execute or return longer chunks"
+        )
+    for a, slot, chunk in zip(asking, slots, answers):
+        if a and slot is not None:
+            slot.chunk, slot.used = chunk.copy(), 0
+
+
+def _step(env: Any, slot: _Slot, action_noise: float, label: int) -> bool:
+    """Execute the slot's next action and record the step; true when the episode has ended."""
+    assert slot.chunk is not None
+    action = slot.chunk[slot.used]
+    executed = action.astype(np.float64)
+    if action_noise:
+        executed[:6] += action_noise * slot.noise.standard_normal(6)
+    observation, reward, terminated, truncated, info = env.step(executed)
+    slot.used += 1
+    slot.actions.append(action)
+    slot.observations.append(observation)
+    slot.rewards.append(float(reward))
+    slot.ends.append((bool(terminated), bool(truncated)))
+    slot.labels.append(int(label))
+    slot.progress.append(info["progress"])
+    slot.success = bool(info["success"])
+    return bool(terminated or truncated)
+
+
+def _finish(slot: _Slot, provenance: Provenance, hz: float) -> Episode:
+    cameras = [name for name in slot.observations[0] if name != "proprio"]
+    ends = np.array(slot.ends, bool)
+    return Episode(
+        images={name: np.stack([o[name] for o in slot.observations]) for name in cameras},
+        proprio=np.stack([o["proprio"] for o in slot.observations]).astype(np.float32),
+        actions=np.stack(slot.actions).astype(np.float32),
+        rewards=np.array(slot.rewards, np.float32),
+        terminated=ends[:, 0].copy(),
+        truncated=ends[:, 1].copy(),
+        success=slot.success,
+        segments=np.array(slot.labels, np.int8),
+        progress=np.array(slot.progress, np.float32),
+        intervention=np.zeros(len(ends), bool),
+        instruction=slot.instruction,
+        provenance=provenance,
+        hz=hz,
+    )
+
+
+def _attribute(actor: Actor, name: str, index: int, default: Any) -> Any:
+    values = getattr(actor, name, None)
+    return default if values is None else values[index]
