@@ -63,7 +63,13 @@ apt_update() {
     apt-get update -qq >/dev/null 2>&1 || say "apt-get update failed; going on with the package lists that are here"
     apt_updated=yes
 }
-apt_knows() { apt-cache policy "$1" 2>/dev/null | grep -q 'Candidate: [^(]'; }
+apt_knows() { # a real package of this name can be installed
+    case "$(apt-cache policy "$1" 2>/dev/null)" in
+    *"Candidate: (none)"*) return 1 ;;
+    *Candidate:*) return 0 ;;
+    *) return 1 ;;
+    esac
+}
 system_packages() { # system_packages <why> <package>...: install as root, else say the one command that does it
     local why=$1
     shift
