@@ -69,7 +69,8 @@ class EnvSpec:
         if not isinstance(raw, dict) or set(raw) != names:
             found = set(raw) if isinstance(raw, dict) else {type(raw).__name__}
             raise ValueError(f"EnvSpec: fields {sorted(found ^ names)} are missing or unknown; write it with to_json()")
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()})
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()}
+        return cls(**values)
 
     def require_same(self, other: EnvSpec, what: str) -> None:
         """Raise a ValueError naming the first field in which `what` differs (the time limit may differ)."""

@@ -1,0 +1,58 @@
+"""PNG bytes from uint8 (H, W, 3) RGB images and back: OpenCV where installed (fast), else Pillow."""
+
+from __future__ import annotations
+
+import io
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Image = npt.NDArray[np.uint8]
+
+
+@cache
+def _cv2() -> Any:
+    try:
+        import cv2
+    except ImportError:  # not installed, or a system library it needs is missing
+        return None
+    return cv2
+
+
+def encode_png(image: Image) -> bytes:
+    """Lossless PNG of an RGB image (H, W, 3), at the fastest compression level."""
+    cv2 = _cv2()
+    if cv2 is not None:
+        ok, data = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 1])
+        assert ok, f"PNG encoding failed for shape {image.shape}"
+        return bytes(data.tobytes())
+    from PIL import Image as pil
+
+    buffer = io.BytesIO()
+    pil.fromarray(image).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def decode_png(data: bytes, size: tuple[int, int]) -> Image:
+    """RGB image uint8 (H, W, 3) from PNG bytes; bytes that are no image of `size` (H, W) are a ValueError."""
+    image: Image | None
+    cv2 = _cv2()
+    if cv2 is not None:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+        if image is not None:
+            cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+    else:
+        from PIL import Image as pil
+        from PIL import UnidentifiedImageError
+
+        try:
+            image = np.array(pil.open(io.BytesIO(data)).convert("RGB"))
+        except (UnidentifiedImageError, OSError, SyntaxError):  # Pillow's words for a broken PNG
+            image = None
+    if image is None:
+        raise ValueError("an image is not a readable PNG")
+    if image.shape != (*size, 3):
+        raise ValueError(f"an image is {image.shape}, expected {(*size, 3)}")
+    return image

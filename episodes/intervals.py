@@ -1,0 +1,117 @@
+"""Confidence intervals: Wilson for success rates, bootstrap for means, two-level bootstrap for paired differences."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import ndtri
+
+_CHUNK = 4_000_000  # resampled numbers held at once
+
+
+def wilson(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
+    """Wilson score interval (low, high) of a success rate of k out of n.
+
+    (p + z^2/2n -+ z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n) with p = k/n and z the normal quantile of (1+level)/2.
+    n = 0 is (nan, nan); k outside 0..n is a ValueError. Source: Wilson (1927), JASA 22(158).
+    """
+    _check_level(level)
+    if not 0 <= k <= n:
+        raise ValueError(f"wilson: k is {k} of n {n}; k must be 0..n")
+    if n == 0:
+        return math.nan, math.nan
+    z, p = float(ndtri((1 + level) / 2)), k / n
+    centre = p + z * z / (2 * n)
+    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    # The ends are exactly 0 and 1 for k = 0 and k = n; rounding must not move them.
+    low = 0.0 if k == 0 else (centre - half) / (1 + z * z / n)
+    high = 1.0 if k == n else (centre + half) / (1 + z * z / n)
+    return low, high
+
+
+def bootstrap_mean(
+    x: npt.ArrayLike, level: float = 0.95, seed: int = 0, resamples: int = 10_000
+) -> tuple[float, float, float]:
+    """Mean and percentile-bootstrap interval (mean, low, high).
+
+    x (N,): N exchangeable values are resampled. x (S, N): first S groups (data seeds), then N values within each drawn
+    group. Nothing to average is (nan, nan, nan), a single value (mean, nan, nan): one value says nothing about spread.
+    Errors: a NaN in x is a ValueError (drop or count undefined values first). Source: Efron (1979).
+    """
+    _check_level(level)
+    values = _grouped(x, "bootstrap_mean")
+    if values.size < 2:
+        return (float(values[0, 0]) if values.size else math.nan), math.nan, math.nan
+    means = _two_level(values, seed, resamples, crossed=False)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(values.mean()), float(low), float(high)
+
+
+def paired_bootstrap(
+    a: npt.ArrayLike,
+    b: npt.ArrayLike,
+    level: float = 0.95,
+    seed: int = 0,
+    resamples: int = 10_000,
+    shared_trials: bool = False,
+) -> tuple[float, float, float]:
+    """Mean of a - b with its two-level bootstrap interval (mean, low, high).
+
+    a, b (S, N) or (N,): outcome of trial n under data seed s in each arm; entry (s, n) is the SAME trial in both arms,
+    so a difference never mixes trials. One resample draws S data seeds with replacement and, for every drawn seed, N of
+    its trials with replacement; the interval is the percentiles of the resampled means. `shared_trials`: trial n is
+    also the same initial state under every data seed, and one draw of N trials then serves all drawn seeds (the crossed
+    bootstrap: wider when trials differ in difficulty). (N,) has no seed level: it speaks for that training run only.
+
+    The seed level is coarse: with S = 2 or 3 the interval is too narrow; report S beside it. Nothing to compare is
+    (nan, nan, nan), one pair (mean, nan, nan). Errors: shapes that differ or a NaN are a ValueError.
+    Source: Davison and Hinkley (1997), section 3.8; crossed: Owen (2007), the pigeonhole bootstrap.
+    """
+    _check_level(level)
+    left, right = _grouped(a, "paired_bootstrap"), _grouped(b, "paired_bootstrap")
+    if left.shape != right.shape:
+        raise ValueError(
+            f"paired_bootstrap: a is {left.shape} and b {right.shape} (seeds, trials); pair the same trials first"
+        )
+    difference = left - right
+    if difference.size < 2:
+        return (float(difference[0, 0]) if difference.size else math.nan), math.nan, math.nan
+    means = _two_level(difference, seed, resamples, crossed=shared_trials)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(difference.mean()), float(low), float(high)
+
+
+paired_difference = paired_bootstrap
+"""The name under which reports ask for it."""
+
+
+def _grouped(x: npt.ArrayLike, what: str) -> npt.NDArray[np.float64]:
+    values = np.asarray(x, np.float64)
+    if values.ndim not in (1, 2):
+        raise ValueError(f"{what}: the array has shape {values.shape}; use (trials,) or (seeds, trials)")
+    if np.isnan(values).any():
+        raise ValueError(
+            f"{what}: {int(np.isnan(values).sum())} of {values.size} values are NaN; drop and count them first"
+        )
+    return values if values.ndim == 2 else values[None]
+
+
+def _two_level(values: npt.NDArray[np.float64], seed: int, resamples: int, crossed: bool) -> npt.NDArray[np.float64]:
+    """Means (resamples,) of values (S, N) with rows, then entries, drawn with replacement."""
+    S, N = values.shape
+    rng = np.random.default_rng(seed)
+    means = np.empty(resamples)
+    step = max(1, _CHUNK // values.size)
+    for start in range(0, resamples, step):
+        count = min(step, resamples - start)
+        rows = rng.integers(S, size=(count, S))
+        columns = rng.integers(N, size=(count, 1 if crossed else S, N))
+        means[start : start + count] = values[rows[:, :, None], columns].mean(axis=(1, 2))
+    return means
+
+
+def _check_level(level: float) -> None:
+    if not 0 < level < 1:
+        raise ValueError(f"level is {level}; use a share between 0 and 1, such as 0.95")

@@ -1,0 +1,372 @@
+"""EpisodeStore: an append-only folder of episodes in LeRobotDataset v3 layout."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from episodes import lerobot_layout as layout
+from episodes.files import TEMPORARY, atomic, sha256_file, write_atomic, writer_lock
+from episodes.types import SEGMENTS, EnvSpec, Episode
+
+FORMAT, VERSION = "foresight-episodes", 1
+_DTYPES = dict.fromkeys(("proprio", "actions", "rewards", "progress"), "float32") | {"segments": "int8"}
+_DTYPES |= dict.fromkeys(("terminated", "truncated", "intervention"), "bool")
+_PROVENANCE = ("env_id", "seed", "source", "variant", "policy", "iteration")
+Row = dict[str, Any]
+
+
+class Episodes:
+    """The read API shared by a store and its views: len, [i], iteration, spec, index, select, content_hash, path."""
+
+    def __init__(self, store: EpisodeStore, rows: list[Row]) -> None:
+        self._store, self._rows = store, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, i: int) -> Episode:
+        """The i-th episode, decoded; its files are verified against their checksums at the first read.
+
+        Errors: IndexError out of range; a missing, changed or malformed file is a ValueError naming it.
+        """
+        return self._store._read(self._rows[i])
+
+    def __iter__(self) -> Iterator[Episode]:
+        return (self._store._read(row) for row in list(self._rows))
+
+    @property
+    def spec(self) -> EnvSpec:
+        return self._store._spec
+
+    @property
+    def path(self) -> Path:
+        return self._store._path
+
+    @property
+    def index(self) -> list[Row]:
+        """One row per episode: episode_index, length, success, seed, source, policy, iteration, env_id, variant, ..."""
+        return [dict(row) for row in self._rows]
+
+    @property
+    def content_hash(self) -> str:
+        """SHA-256 over the EnvSpec and every episode's content checksum, in order.
+
+        It does not depend on the folder, on how the episodes were grouped into appends, or on `extra`.
+        """
+        digest = hashlib.sha256(self.spec.to_json().encode())
+        for row in self._rows:
+            digest.update(bytes.fromhex(row["content_sha256"]))
+        return digest.hexdigest()
+
+    def select(self, which: Callable[[Row], bool] | Iterable[int]) -> Episodes:
+        """A view of the episodes whose index row satisfies a predicate, or of the given positions, in that order."""
+        if callable(which):
+            return Episodes(self._store, [row for row in self._rows if which(row)])
+        positions = [int(i) for i in which]
+        for i in positions:
+            if not 0 <= i < len(self):
+                raise ValueError(f"{self.path}: select {i} of {len(self)} episodes; positions are 0..{len(self) - 1}")
+        return Episodes(self._store, [self._rows[i] for i in positions])
+
+
+class EpisodeStore(Episodes):
+    """An append-only folder of episodes that share one EnvSpec, readable as a LeRobotDataset v3.0.
+
+    One append writes one data file and one file of final observations, then renames its episode-index file into place:
+    that rename is the commit. Files no index row mentions (a crash in between) are ignored by readers and removed when
+    the store is opened for writing; info.json and tasks.parquet are derived and repaired then. One writer at a time
+    holds a lock that ends with its process; a reader sees the episodes that were there when it opened the store.
+    Differs from LeRobot: `next.done` is Gymnasium's `terminated` alone, and the final observation is a file of ours.
+    """
+
+    def __init__(self, path: str | Path, mode: str = "r") -> None:
+        """Open an existing store, mode "r" to read or "a" to append too.
+
+        Errors (ValueError): not a store, a newer format, a malformed or missing file, mode "a" while another writer is.
+        """
+        if mode not in ("r", "a"):
+            raise ValueError(f"{path}: mode is {mode!r}; use 'r' or 'a'")
+        self._path = Path(path)
+        self._verified: set[Path] = set()
+        self._files: dict[Path, pq.ParquetFile] = {}
+        self._lock: Any = None
+        self._spec = _read_header(self._path)
+        if mode == "a":
+            self._lock = writer_lock(self._path / layout.LOCK_PATH, str(self._path))
+        try:
+            super().__init__(self, _read_index(self._path))
+            self._check_files()
+            if mode == "a":
+                self._repair()
+        except BaseException:
+            self.close()
+            raise
+
+    @classmethod
+    def open(cls, path: str | Path, mode: str = "r") -> EpisodeStore:
+        """The same as EpisodeStore(path, mode)."""
+        return cls(path, mode)
+
+    @classmethod
+    def create(cls, path: str | Path, spec: EnvSpec) -> EpisodeStore:
+        """Make an empty store in a new or empty folder and open it for appending; a used folder is a ValueError."""
+        path = Path(path)
+        (path / "foresight").mkdir(parents=True, exist_ok=True)
+        lock = writer_lock(path / layout.LOCK_PATH, str(path))
+        try:
+            if (path / layout.HEADER_PATH).exists():
+                raise ValueError(f"{path}: already an episode store; open it with mode='a' or choose another folder")
+            used = {p.name for p in path.iterdir()} - {"foresight"}
+            if used:
+                raise ValueError(f"{path}: not empty ({sorted(used)[0]}); choose a new folder for the store")
+            header = {"format": FORMAT, "version": VERSION, "spec": json.loads(spec.to_json())}
+            write_atomic(path / layout.HEADER_PATH, json.dumps(header, indent=2) + "\n")
+        finally:
+            lock.release()
+        return cls(path, "a")
+
+    def close(self) -> None:
+        """Free the writer's lock and the open files; reading goes on, appending does not."""
+        self._files.clear()
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def __enter__(self) -> EpisodeStore:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def append(self, episodes: Iterable[Episode]) -> range:
+        """Add episodes as one commit and return their episode indices; on any error nothing is added.
+
+        Episodes are written as they are drawn from the iterable, so they need not fit in memory together.
+        Errors: an episode that does not fit the EnvSpec, or numbers that are not finite, is a ValueError naming it; so
+        is a store that is not open for writing.
+        """
+        if self._lock is None:
+            raise ValueError(f"{self._path}: not open for writing; open it with mode='a'")
+        drawn = iter(episodes)
+        first = next(drawn, None)
+        start = len(self)
+        if first is None:
+            return range(start, start)
+        number = max((_number(row) for row in self._rows), default=-1) + 1
+        data_path = layout.file_path(self._path, layout.DATA_PATH, number)
+        final_path = layout.file_path(self._path, layout.FINAL_PATH, number)
+        for path in (data_path, final_path):  # left by an append that failed in this process
+            self._forget(path)
+        rows: list[Row] = []
+        tasks = _tasks(self._rows)
+        with atomic(final_path) as final, atomic(data_path) as data:
+            with (
+                layout.parquet_writer(data, layout.data_schema(self._spec)) as data_file,
+                layout.parquet_writer(final, layout.final_schema(self._spec)) as final_file,
+            ):
+                for i, episode in enumerate(itertools.chain([first], drawn), start):
+                    _check(episode, self._spec, f"{self._path}: episode {i} (seed {episode.provenance.seed})")
+                    if episode.instruction not in tasks:
+                        tasks.append(episode.instruction)
+                    row = _row(episode, self._spec, i, number, next(reversed(rows or self._rows), None))
+                    task = tasks.index(episode.instruction)
+                    data_file.write_table(layout.data_table(episode, self._spec, i, row["dataset_from_index"], task))
+                    final_file.write_table(layout.final_table(episode, self._spec, i))
+                    rows.append(row)
+            sums = {"data_sha256": sha256_file(data), "final_sha256": sha256_file(final)}
+        for row in rows:
+            row |= sums
+        write_atomic(self._path / layout.TASKS_PATH, lambda p: pq.write_table(layout.tasks_table(tasks), p))
+        table = pa.Table.from_pylist(rows, layout.INDEX_SCHEMA)
+        write_atomic(  # the commit
+            layout.file_path(self._path, layout.EPISODES_PATH, number),
+            lambda p: pq.write_table(table, p, write_page_checksum=True),
+        )
+        self._rows.extend(rows)
+        self._write_info()
+        return range(start, len(self))
+
+    def _read(self, row: Row) -> Episode:
+        number = _number(row)
+        group = row["group"]
+        path = layout.file_path(self._path, layout.DATA_PATH, number)
+        final_path = layout.file_path(self._path, layout.FINAL_PATH, number)
+        data = self._group(path, row["data_sha256"], group)
+        final = self._group(final_path, row["final_sha256"], group)
+        with _named(path):
+            return layout.read_episode(data, final, row, self._spec)
+
+    def _group(self, path: Path, checksum: str, group: int) -> pa.Table:
+        """One row group (one episode) of a file whose bytes were compared with its checksum once."""
+        with _named(path):
+            if path not in self._verified:
+                if sha256_file(path) != checksum:
+                    raise ValueError("its SHA-256 is not the one in the episode index: the file was changed or damaged")
+                self._verified.add(path)
+            if path not in self._files:
+                if len(self._files) >= 32:  # do not run out of file handles in a store of many appends
+                    self._files.clear()
+                self._files[path] = pq.ParquetFile(path)
+            return self._files[path].read_row_group(group)
+
+    def _forget(self, path: Path) -> None:
+        self._verified.discard(path)
+        self._files.pop(path, None)
+
+    def _check_files(self) -> None:
+        for number in {_number(row) for row in self._rows}:
+            for pattern in (layout.DATA_PATH, layout.FINAL_PATH):
+                path = layout.file_path(self._path, pattern, number)
+                if not path.exists():
+                    raise ValueError(f"{path}: missing, but the episode index mentions it; restore it from a copy")
+
+    def _repair(self) -> None:
+        """Remove what a crashed writer left and bring the derived files up to date."""
+        known = {_number(row) for row in self._rows}
+        for pattern in (layout.DATA_PATH, layout.FINAL_PATH):
+            for path in self._path.glob(str(Path(pattern).parent.parent / "*" / "*.parquet")):
+                if layout.file_number(path) not in known:
+                    path.unlink()
+        for path in self._path.rglob(f"{TEMPORARY}*"):
+            path.unlink()
+        tasks = layout.tasks_table(_tasks(self._rows))
+        write_atomic(self._path / layout.TASKS_PATH, lambda p: pq.write_table(tasks, p))
+        self._write_info()
+
+    def _write_info(self) -> None:
+        frames = sum(row["length"] for row in self._rows)
+        content = layout.info(self._spec, len(self), frames, len(_tasks(self._rows)))
+        write_atomic(self._path / layout.INFO_PATH, json.dumps(content, indent=4) + "\n")
+
+
+class _named:
+    """Turns whatever goes wrong while reading a file into one ValueError line that names the file and the way out."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: Any, error: Any, _: Any) -> None:
+        if isinstance(error, (OSError, ValueError, KeyError, TypeError, pa.ArrowException)):
+            line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise ValueError(
+                f"{self.path}: {line}; restore the file from a copy or record the episodes again"
+            ) from error
+
+
+def _read_header(path: Path) -> EnvSpec:
+    file = path / layout.HEADER_PATH
+    if not file.exists():
+        raise ValueError(
+            f"{path}: not an episode store ({layout.HEADER_PATH} is missing); EpisodeStore.create makes one"
+        )
+    with _named(file):
+        header = json.loads(file.read_text())
+        if not isinstance(header, dict) or header.get("format") != FORMAT:
+            raise ValueError(f"its format is not {FORMAT!r}")
+        if header.get("version") == VERSION:
+            return EnvSpec.from_json(json.dumps(header["spec"]))
+    raise ValueError(
+        f"{file}: format version {header.get('version')}, this program reads {VERSION}; update the program"
+    )
+
+
+def _read_index(path: Path) -> list[Row]:
+    """All index rows in episode order; `group` is the episode's row group in its files."""
+    rows: list[Row] = []
+    files = path.glob(str(Path(layout.EPISODES_PATH).parent.parent / "*" / "file-*.parquet"))
+    for file in sorted(files, key=layout.file_number):
+        with _named(file):
+            table = pq.read_table(file, page_checksum_verification=True)
+            if not table.schema.equals(layout.INDEX_SCHEMA):
+                raise ValueError("its columns are not those of an episode index")
+            for group, row in enumerate(table.to_pylist()):
+                if row["episode_index"] != len(rows) or _number(row) != layout.file_number(file):
+                    raise ValueError(
+                        f"episode {row['episode_index']} follows {len(rows) - 1}: a file is missing or renamed"
+                    )
+                rows.append(row | {"group": group})
+    return rows
+
+
+def _number(row: Row) -> int:
+    return int(row["data/chunk_index"] * layout.CHUNK + row["data/file_index"])
+
+
+def _tasks(rows: list[Row]) -> list[str]:
+    """Instructions in the order of their first episode; the position is the task_index."""
+    return list(dict.fromkeys(row["tasks"][0] for row in rows))
+
+
+def _row(episode: Episode, spec: EnvSpec, i: int, number: int, previous: Row | None) -> Row:
+    start = previous["dataset_to_index"] if previous else 0
+    chunk, file = divmod(number, layout.CHUNK)
+    group = previous["group"] + 1 if previous and _number(previous) == number else 0
+    provenance = {k: getattr(episode.provenance, k) for k in _PROVENANCE}
+    return {
+        "episode_index": i,
+        "tasks": [episode.instruction],
+        "length": len(episode),
+        "dataset_from_index": start,
+        "dataset_to_index": start + len(episode),
+        "data/chunk_index": chunk,
+        "data/file_index": file,
+        "meta/episodes/chunk_index": chunk,
+        "meta/episodes/file_index": file,
+        "success": bool(episode.success),
+        **provenance,
+        "hz": float(episode.hz),
+        "extra": json.dumps(episode.extra),
+        "content_sha256": _content(episode, spec),
+        "group": group,
+    }
+
+
+def _content(episode: Episode, spec: EnvSpec) -> str:
+    facts = [episode.instruction, bool(episode.success), float(episode.hz)]
+    facts += [getattr(episode.provenance, k) for k in _PROVENANCE]
+    digest = hashlib.sha256(json.dumps(facts).encode())
+    arrays: list[npt.NDArray[Any]] = [episode.images[camera] for camera in spec.cameras]
+    arrays += [episode.proprio, episode.actions, episode.rewards, episode.terminated, episode.truncated]
+    arrays += [episode.segments, episode.progress, episode.intervention]
+    for array in arrays:
+        digest.update(f"{array.dtype}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _check(episode: Episode, spec: EnvSpec, what: str) -> None:
+    """Raise a ValueError naming the first thing about an episode that the store's EnvSpec does not allow."""
+    if set(episode.images) != set(spec.cameras):
+        raise ValueError(f"{what}: cameras are {sorted(episode.images)}, the store has {sorted(spec.cameras)}")
+    for camera, frames in episode.images.items():
+        if frames.shape[1:] != (*spec.image_size, 3):
+            raise ValueError(
+                f"{what}: images of {camera} are {frames.shape[1:]}, the store has {(*spec.image_size, 3)}"
+            )
+    for name, width in (("proprio", spec.proprio_dim), ("actions", spec.action_dim)):
+        values = getattr(episode, name)
+        if values.ndim != 2 or values.shape[1] != width:
+            raise ValueError(f"{what}: {name} have shape {values.shape}, the store has {width} per frame")
+    for name in ("proprio", "actions", "rewards"):
+        bad = ~np.isfinite(getattr(episode, name)).reshape(len(getattr(episode, name)), -1).all(axis=1)
+        if bad.any():
+            raise ValueError(f"{what}: {name} of frame {int(bad.argmax())} are not finite; leave the episode out")
+    for name, dtype in _DTYPES.items():
+        if getattr(episode, name).dtype != np.dtype(dtype):
+            raise ValueError(f"{what}: {name} are {getattr(episode, name).dtype}, must be {dtype}; convert them first")
+    if episode.segments.min() < 0 or episode.segments.max() >= len(SEGMENTS):
+        raise ValueError(f"{what}: segments lie outside 0..{len(SEGMENTS) - 1}; use indices into SEGMENTS")
+    if episode.hz != spec.hz:
+        raise ValueError(f"{what}: {episode.hz} Hz, the store has {spec.hz} Hz")
