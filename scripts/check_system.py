@@ -1,10 +1,13 @@
-"""Does this machine have what pip cannot bring? `check_system.py egl|osmesa|cv2|headers|compiler|render`: exit 0 means yes.
+"""Does this machine have what Foresight needs? `check_system.py WHAT`: exit 0 means yes.
 
-Only `render` needs installed packages. Libraries are tried, not looked up: one that is there may still not work.
+WHAT is egl, osmesa, cv2, headers or compiler (what pip cannot bring), or packages or render (what pip has brought).
+Everything is tried, not looked up: a library that is there may still not work, and packages whose metadata agree
+(`pip check`) may still refuse each other at import.
 """
 
 import ctypes
 import ctypes.util
+import importlib
 import os
 import pathlib
 import shlex
@@ -53,8 +56,25 @@ def compiler() -> bool:
     return subprocess.run(command, input=source, capture_output=True).returncode == 0
 
 
+PACKAGES = (
+    "numpy scipy.optimize pyarrow.parquet av PIL matplotlib.pyplot jinja2 rich tqdm filelock h5py numba cv2 mujoco gymnasium "
+    "torch diffusers transformers accelerate safetensors tensorboard hydra sentencepiece stable_baselines3"
+)
+
+
+def packages() -> bool:
+    """Whether every package imports here; names the first that does not."""
+    for name in PACKAGES.split():
+        try:
+            importlib.import_module(name)
+        except Exception as error:  # a broken package may raise anything at import
+            print(f"cannot import {name}: {error}")
+            return False
+    return True
+
+
 def render() -> bool:
-    import cv2  # noqa: F401  (fails without libGL)
+    """Whether MuJoCo draws a red ball red."""
     import mujoco
 
     scene = "<mujoco><worldbody><light pos='0 0 2'/><geom type='sphere' size='.3' rgba='1 0 0 1'/></worldbody></mujoco>"
@@ -65,11 +85,11 @@ def render() -> bool:
     renderer.update_scene(data)
     image = renderer.render()
     renderer.close()
-    return bool(image[..., 0].max() > image[..., 2].max())  # a red ball
+    return bool(image[..., 0].max() > image[..., 2].max())
 
 
 if __name__ == "__main__":
-    checks = {f.__name__: f for f in (egl, osmesa, cv2, headers, compiler, render)}
+    checks = {f.__name__: f for f in (egl, osmesa, cv2, headers, compiler, packages, render)}
     try:
         ok = checks[sys.argv[1]]()
     except (OSError, AttributeError, TypeError) as error:  # not there, or without the functions

@@ -224,6 +224,7 @@ install_torch
 pip_or_die "installing the packages" install -c constraints.txt -e ".[$extras]"
 say "[4/4] checks"
 pip_or_die "pip check" check
+broken=$("$PY" scripts/check_system.py packages 2>>"$LOG") || die "$broken; remove .venv and run make setup again"
 check_rendering
 printf '%s %s' "$(fingerprint)" "$extras" >.venv/setup-stamp
 say "done in $SECONDS s: $(downloaded_mb) MB downloaded, $(du -sm .venv | cut -f 1) MB installed in .venv"
