@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+_THREADS = min(4, os.cpu_count() or 1)  # both libraries release the interpreter lock while they work
 Image = npt.NDArray[np.uint8]
 
 
@@ -56,3 +60,22 @@ def decode_png(data: bytes, size: tuple[int, int]) -> Image:
     if image.shape != (*size, 3):
         raise ValueError(f"an image is {image.shape}, expected {(*size, 3)}")
     return image
+
+
+def encode_pngs(frames: Sequence[Image] | Image) -> list[bytes]:
+    """`encode_png` of every frame, on a few threads."""
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return list(pool.map(encode_png, frames))
+
+
+def decode_pngs(data: Iterable[bytes], out: Image) -> None:
+    """`decode_png` of every item into out (N, H, W, 3), on a few threads; the number must match."""
+    size = (out.shape[1], out.shape[2])
+
+    def into(t: int, png: bytes) -> None:
+        out[t] = decode_png(png, size)
+
+    pngs = list(data)
+    assert len(pngs) == len(out)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        list(pool.map(into, range(len(pngs)), pngs))

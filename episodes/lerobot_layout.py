@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from episodes.images import decode_png, encode_png
+from episodes.images import decode_pngs, encode_pngs
 from episodes.types import SEGMENTS, EnvSpec, Episode, Provenance
 
 CODEBASE_VERSION = "v3.0"
@@ -29,7 +29,7 @@ TASKS_PATH = "meta/tasks.parquet"
 HEADER_PATH = "foresight/header.json"
 LOCK_PATH = "foresight/writer.lock"
 
-_NUMPY: dict[pa.DataType, Any] = {pa.float32(): np.float32, pa.int8(): np.int8, pa.int64(): np.int64, pa.bool_(): np.bool_}
+_NUMPY: dict[Any, Any] = {pa.float32(): np.float32, pa.int8(): np.int8, pa.int64(): np.int64, pa.bool_(): np.bool_}
 _PNG = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 
@@ -124,7 +124,7 @@ INDEX_SCHEMA = pa.schema(
 
 
 def _pngs(frames: Any) -> pa.Array:
-    data = pa.array([encode_png(np.ascontiguousarray(frame)) for frame in frames], pa.binary())
+    data = pa.array(encode_pngs(np.ascontiguousarray(frames)), pa.binary())
     return pa.StructArray.from_arrays([data, pa.nulls(len(frames), pa.string())], fields=list(_PNG))
 
 
@@ -195,11 +195,8 @@ def read_episode(data: pa.Table, final: pa.Table, row: dict[str, Any], spec: Env
     images = {}
     for camera in spec.cameras:
         frames = np.empty((T + 1, H, W, 3), np.uint8)
-        t = 0
-        for table in (data, final):
-            for png in _field(table[image_key(camera)], "bytes"):
-                frames[t] = decode_png(png.as_buffer() if png.is_valid else b"", spec.image_size)
-                t += 1
+        pngs = [png for table in (data, final) for png in _field(table[image_key(camera)], "bytes")]
+        decode_pngs([png.as_buffer() if png.is_valid else b"" for png in pngs], frames)
         images[camera] = frames
 
     def plain(table: pa.Table, name: str) -> Any:
