@@ -57,8 +57,8 @@ def compiler() -> bool:
 
 
 PACKAGES = (
-    "numpy scipy.optimize pyarrow.parquet av PIL matplotlib.pyplot jinja2 rich tqdm filelock h5py numba cv2 mujoco gymnasium "
-    "torch diffusers transformers accelerate safetensors tensorboard hydra sentencepiece stable_baselines3"
+    "numpy scipy.optimize pyarrow.parquet av PIL matplotlib.pyplot jinja2 rich tqdm filelock h5py numba cv2 mujoco "
+    "gymnasium torch diffusers transformers accelerate safetensors tensorboard hydra sentencepiece stable_baselines3"
 )
 
 
