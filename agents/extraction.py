@@ -12,16 +12,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from episodes.labels import Labels
+from episodes.labels import NEGATIVE, POSITIVE, Labels
 from episodes.returns import viva_return, viva_rewards
-from episodes.store import EpisodeStore
+from episodes.store import Episodes
 from episodes.types import SEGMENTS
 from valuefns import advantage
 
 Values = Sequence[np.ndarray]
-POSITIVE, NEGATIVE, NULL = 1, 0, 2
-"""Advantage indicator tokens of a policy."""
-
 
 @dataclass
 class AdvantageConfig:
@@ -45,7 +42,7 @@ class ExtractionConfig:
     positive: float = 0.4  # RECAP: share of windows with a positive indicator, per task
 
 
-def advantages(store: EpisodeStore, values: Values, config: AdvantageConfig) -> list[np.ndarray]:
+def advantages(store: Episodes, values: Values, config: AdvantageConfig) -> list[np.ndarray]:
     """Return the advantage of every step of every episode, each float32 (T,), in ViVa's scale."""
     if config.kind not in ("n_step", "chunk"):
         raise ValueError(f"advantage kind={config.kind!r}: choose n_step or chunk")
@@ -59,31 +56,31 @@ def advantages(store: EpisodeStore, values: Values, config: AdvantageConfig) -> 
     return result
 
 
-def _split(store: EpisodeStore, flat: np.ndarray) -> list[np.ndarray]:
+def _split(store: Episodes, flat: np.ndarray) -> list[np.ndarray]:
     return np.split(flat, np.cumsum([row["length"] for row in store.index])[:-1])
 
 
-def _labels(store: EpisodeStore, made_by: str, weight: Sequence[np.ndarray], **columns: Sequence[np.ndarray]) -> Labels:
+def _labels(store: Episodes, made_by: str, weight: Sequence[np.ndarray], **columns: Sequence[np.ndarray]) -> Labels:
     return Labels.from_arrays(store, made_by, weight=[w.astype(np.float32) for w in weight], **columns)
 
 
-def bc(store: EpisodeStore, values: Values, config: ExtractionConfig) -> Labels:
+def bc(store: Episodes, values: Values, config: ExtractionConfig) -> Labels:
     """Behaviour cloning: every step weighs 1."""
     return _labels(store, "bc", [np.ones(row["length"]) for row in store.index])
 
 
-def success_bc(store: EpisodeStore, values: Values, config: ExtractionConfig) -> Labels:
+def success_bc(store: Episodes, values: Values, config: ExtractionConfig) -> Labels:
     """Behaviour cloning of the episodes that succeeded."""
     return _labels(store, "success_bc", [np.full(row["length"], float(row["success"])) for row in store.index])
 
 
-def label_bc(store: EpisodeStore, values: Values, config: ExtractionConfig) -> Labels:
+def label_bc(store: Episodes, values: Values, config: ExtractionConfig) -> Labels:
     """Behaviour cloning of the steps whose true segment label is `advance` (privileged: an upper control)."""
     advance = SEGMENTS.index("advance")
-    return _labels(store, "label_bc", [episode.segments == advance for episode in store])
+    return _labels(store, "label_bc", [s == advance for s in store.column("segments")])
 
 
-def filtered_bc(store: EpisodeStore, values: Values, config: ExtractionConfig) -> Labels:
+def filtered_bc(store: Episodes, values: Values, config: ExtractionConfig) -> Labels:
     """Clone the steps whose advantage passes: w = 1[A >= kappa] (WVM E.6), kappa a percentile, 0, or strictly 0."""
     A = np.concatenate(advantages(store, values, config.advantage))
     if config.filter == "percentile":
@@ -97,7 +94,7 @@ def filtered_bc(store: EpisodeStore, values: Values, config: ExtractionConfig) -
     return _labels(store, "filtered_bc", _split(store, passed), advantage=_split(store, A))
 
 
-def awr(store: EpisodeStore, values: Values, config: ExtractionConfig) -> Labels:
+def awr(store: Episodes, values: Values, config: ExtractionConfig) -> Labels:
     """Advantage-weighted regression: w = min(exp(tau A), delta), renormalised to mean 1 (WVM appendix E.4)."""
     A = np.concatenate(advantages(store, values, config.advantage))
     scaled = A / max(float(A.std()), 1e-8) if config.awr_standardise else A
@@ -106,25 +103,25 @@ def awr(store: EpisodeStore, values: Values, config: ExtractionConfig) -> Labels
     return _labels(store, "awr", _split(store, w / w.mean()), advantage=_split(store, A))
 
 
-def recap(store: EpisodeStore, values: Values, config: ExtractionConfig) -> Labels:
+def recap(store: Episodes, values: Values, config: ExtractionConfig) -> Labels:
     """RECAP: indicator I = 1[A > eps], eps per task so that a set share is positive; corrections are forced positive.
 
     Every step weighs 1: the policy learns both kinds and is told which is which (pi*0.6, section IV).
     """
     A = advantages(store, values, config.advantage)
-    tasks = np.array(store.instructions)
+    tasks = np.array([row["tasks"][0] for row in store.index])
     indicator: list[np.ndarray] = [np.empty(0)] * len(A)
     for task in np.unique(tasks):
         chosen = np.flatnonzero(tasks == task)
         eps = np.quantile(np.concatenate([A[i] for i in chosen]), 1 - config.positive)
         for i in chosen:
             indicator[i] = np.where(A[i] > eps, POSITIVE, NEGATIVE)
-    for i, intervention in enumerate(store.column("intervention")):
-        indicator[i] = np.where(intervention, POSITIVE, indicator[i]).astype(np.int8)
+    for i, corrected in enumerate(store.column("intervention")):
+        indicator[i] = np.where(corrected, POSITIVE, indicator[i])
     return _labels(store, "recap", [np.ones(len(a)) for a in A], advantage=A, indicator=indicator)
 
 
-Labeller = Callable[[EpisodeStore, Values, ExtractionConfig], Labels]
+Labeller = Callable[[Episodes, Values, ExtractionConfig], Labels]
 LABELLERS: dict[str, Labeller] = {
     f.__name__: f for f in (bc, filtered_bc, success_bc, label_bc, awr, recap)  # type: ignore[attr-defined]
 }

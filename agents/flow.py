@@ -13,9 +13,10 @@ from torch import Tensor
 from agents.flow_model import FlowConfig, FlowModel
 from agents.policy import Policy
 from episodes.labels import Labels
-from episodes.store import EpisodeStore
+from episodes.store import Episodes
 from episodes.types import EnvSpec, Observation
 from episodes.windows import ActionWindows, DecodedCache
+from networks.augment import shift_images
 from networks.checkpoint import load_config, load_module, save_module
 from networks.trainer import Trainer, TrainerConfig
 
@@ -43,7 +44,7 @@ class FlowPolicy(Policy):
         return self.model.losses(batch, torch.where(dropped, torch.full_like(indicator, 2), indicator))
 
     def fit(
-        self, store: EpisodeStore, labels: Labels, seed: int = 0, folder: Path | None = None, cache: Path | None = None
+        self, store: Episodes, labels: Labels, seed: int = 0, folder: Path | None = None, cache: Path | None = None
     ) -> FlowPolicy:
         self.spec.require_same(store.spec, f"store {store.path}")
         data = DecodedCache(store, cache)
@@ -54,9 +55,15 @@ class FlowPolicy(Policy):
         training = self.config.training
 
         def batch(step: int) -> dict[str, np.ndarray]:
-            drawn = windows.sample(np.random.default_rng([seed, step]), training.batch_size)
+            rng = np.random.default_rng([seed, step])
+            drawn = windows.sample(rng, training.batch_size)
             return {
-                k: v.astype(np.int64) if k == "indicator" else v for k, v in drawn.items() if k not in ("episode", "frame")
+                "images": shift_images(drawn["images"], self.config.image_shift, rng),
+                "proprio": drawn["proprio"],
+                "actions": drawn["actions"],
+                "valid": drawn["valid"],
+                "weight": drawn["weight"],
+                "indicator": drawn["indicator"].astype(np.int64),
             }
 
         Trainer(training, folder, "policy", seed, self.device).fit(self, batch)

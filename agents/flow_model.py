@@ -38,19 +38,6 @@ class FlowConfig:
     )  # fmt: skip
 
 
-def random_shift(images: Tensor, pixels: int) -> Tensor:
-    """Shift each image of uint8 (B, V, H, W, 3) by its own whole-pixel draw in [-pixels, pixels]^2, edges repeated."""
-    if pixels == 0:
-        return images
-    B, V, H, W, _ = images.shape
-    dy, dx = torch.randint(-pixels, pixels + 1, (2, B, V, 1), device=images.device)
-    rows = (torch.arange(H, device=images.device) + dy).clamp(0, H - 1)[..., :, None]
-    cols = (torch.arange(W, device=images.device) + dx).clamp(0, W - 1)[..., None, :]
-    b = torch.arange(B, device=images.device)[:, None, None, None]
-    v = torch.arange(V, device=images.device)[None, :, None, None]
-    return images[b, v, rows, cols]
-
-
 class Encoder(nn.Module):
     """One camera: uint8 (B, H, W, 3) -> (B, feature)."""
 
@@ -125,7 +112,7 @@ class FlowModel(nn.Module):
         Ours: several noise draws share one image encoding, which is where the time goes.
         """
         n = self.config.noise_samples
-        features = self.encode(random_shift(batch["images"], self.config.image_shift), batch["proprio"])
+        features = self.encode(batch["images"], batch["proprio"])
         z0 = ((batch["actions"] - self.action_mean) / self.action_std).repeat_interleave(n, 0)
         z1 = torch.randn_like(z0)
         tau = torch.rand(len(z0), device=z0.device)

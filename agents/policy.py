@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from episodes.labels import Labels
-from episodes.store import EpisodeStore
+from episodes.store import Episodes
 from episodes.types import EnvSpec, Observation
 
 
@@ -34,7 +34,7 @@ class Policy(nn.Module, ABC):
 
     @abstractmethod
     def fit(
-        self, store: EpisodeStore, labels: Labels, seed: int = 0, folder: Path | None = None, cache: Path | None = None
+        self, store: Episodes, labels: Labels, seed: int = 0, folder: Path | None = None, cache: Path | None = None
     ) -> Policy:
         """Train from this policy's own initialisation; `cache` is where decoded frames are shared between runs."""
 

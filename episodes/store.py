@@ -21,6 +21,7 @@ from episodes.types import SEGMENTS, EnvSpec, Episode
 FORMAT, VERSION = "foresight-episodes", 1
 _DTYPES = dict.fromkeys(("proprio", "actions", "rewards", "progress"), "float32") | {"segments": "int8"}
 _DTYPES |= dict.fromkeys(("terminated", "truncated", "intervention"), "bool")
+_COLUMNS = {"segments": "segment", "intervention": "intervention", "rewards": "next.reward"}
 _PROVENANCE = ("env_id", "seed", "source", "variant", "policy", "iteration")
 Row = dict[str, Any]
 
@@ -67,6 +68,12 @@ class Episodes:
         for row in self._rows:
             digest.update(bytes.fromhex(row["content_sha256"]))
         return digest.hexdigest()
+
+    def column(self, name: str) -> list[npt.NDArray[Any]]:
+        """One per-step column of every episode, each (T,), without decoding images: segments, intervention or rewards."""
+        if name not in _COLUMNS:
+            raise ValueError(f"{self.path}: no column {name!r}; choose from {', '.join(_COLUMNS)}")
+        return [self._store._column(row, _COLUMNS[name]) for row in self._rows]
 
     def select(self, which: Callable[[Row], bool] | Iterable[int]) -> Episodes:
         """A view of the episodes whose index row satisfies a predicate, or of the given positions, in that order."""
@@ -206,7 +213,12 @@ class EpisodeStore(Episodes):
         with _named(path):
             return layout.read_episode(data, final, row, self._spec)
 
-    def _group(self, path: Path, checksum: str, group: int) -> pa.Table:
+    def _column(self, row: Row, name: str) -> npt.NDArray[Any]:
+        path = layout.file_path(self._path, layout.DATA_PATH, _number(row))
+        values: npt.NDArray[Any] = self._group(path, row["data_sha256"], row["group"], [name])[name].to_numpy()
+        return values
+
+    def _group(self, path: Path, checksum: str, group: int, columns: list[str] | None = None) -> pa.Table:
         """One row group (one episode) of a file whose bytes were compared with its checksum once."""
         with _named(path):
             if path not in self._verified:
@@ -217,7 +229,7 @@ class EpisodeStore(Episodes):
                 if len(self._files) >= 32:  # do not run out of file handles in a store of many appends
                     self._files.clear()
                 self._files[path] = pq.ParquetFile(path)
-            return self._files[path].read_row_group(group)
+            return self._files[path].read_row_group(group, columns)
 
     def _forget(self, path: Path) -> None:
         self._verified.discard(path)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from networks.augment import shift_images
 from networks.checkpoint import load_config, load_module, save_module
 from networks.trainer import Trainer, TrainerConfig
 from networks.wan import WanVAEConfig, load_vae
@@ -108,16 +109,15 @@ class LatentEncoder(nn.Module):
         """Write the fitted encoder to `folder`; name it as `LatentsConfig.checkpoint` to load it."""
         save_module(folder, self, asdict(self.config))
 
-    @classmethod
-    def load(cls, folder: Path) -> LatentEncoder:
-        """Load an encoder saved here; a damaged or foreign folder is a ValueError."""
-        raw = load_config(folder)
-        try:
-            vae = WanVAEConfig(**{**raw["vae"], "checkpoint": ""})
-            config = LatentsConfig(raw["name"], vae, None, raw["kl_weight"], raw["channels"], str(folder))
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"latents {folder}: config.json is not of a latent encoder ({error}); fit one again") from None
-        return cls(config).eval()
+
+def latents_config(folder: Path) -> LatentsConfig:
+    """Settings that load the encoder saved in `folder`; a damaged or foreign folder is a ValueError."""
+    raw = load_config(folder)
+    try:
+        vae = WanVAEConfig(**{**raw["vae"], "checkpoint": ""})
+        return LatentsConfig(raw["name"], vae, None, raw["kl_weight"], raw["channels"], str(folder))
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"latents {folder}: config.json is not of a latent encoder ({error}); fit one again") from None
 
 
 class _VAEObjective(nn.Module):
@@ -137,17 +137,6 @@ def _patches(images: Tensor) -> Tensor:
     N, H, W, _ = images.shape
     x = images.reshape(N, H // 16, 16, W // 16, 16, 3).permute(0, 1, 3, 2, 4, 5)
     return x.reshape(N, (H // 16) * (W // 16), 768).float() / 127.5 - 1
-
-
-def shift_images(images: np.ndarray, pixels: int, rng: np.random.Generator) -> np.ndarray:
-    """Shift each uint8 image of (N, V, H, W, C) by its own whole-pixel draw in [-pixels, pixels]^2, edges repeated."""
-    if pixels == 0:
-        return images
-    N, V, H, W, _ = images.shape
-    dy, dx = rng.integers(-pixels, pixels + 1, size=(2, N, V, 1))
-    rows = np.clip(np.arange(H) + dy, 0, H - 1)[:, :, :, None]
-    cols = np.clip(np.arange(W) + dx, 0, W - 1)[:, :, None, :]
-    return images[np.arange(N)[:, None, None, None], np.arange(V)[None, :, None, None], rows, cols]
 
 
 @torch.no_grad()

@@ -70,7 +70,7 @@ class Trainer:
         self.config, self.folder, self.name, self.seed = config, folder, name, seed
         trackers: list[str] = (["tensorboard"] if folder else []) + (["wandb"] if config.wandb else [])
         self.accelerator = Accelerator(
-            mixed_precision=config.precision,
+            mixed_precision="no",  # process-wide state in accelerate; autocast below is per call
             cpu=device == "cpu",
             log_with=trackers or None,
             project_dir=str(folder) if folder else None,
@@ -130,7 +130,9 @@ class Trainer:
         total = accelerator.reduce(torch.stack([w.sum() for w in weights]).sum(), reduction="sum") + 1e-6
         loss_sum = torch.zeros((), device=accelerator.device)
         for i, (batch, weight) in enumerate(zip(micro, weights, strict=True)):
-            with accelerator.no_sync(model) if i + 1 < len(micro) else nullcontext(), accelerator.autocast():
+            with accelerator.no_sync(model) if i + 1 < len(micro) else nullcontext(), torch.autocast(
+                accelerator.device.type, torch.bfloat16, enabled=config.precision == "bf16"
+            ):
                 losses = model(batch)
                 assert losses.shape == weight.shape, f"loss {tuple(losses.shape)} for weights {tuple(weight.shape)}"
                 # gradients are averaged over processes, so each contributes its share of the global sum

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from episodes.returns import viva_return
-from episodes.store import EpisodeStore
+from episodes.store import Episodes
 from episodes.types import Episode, Observation
 from valuefns.protocol import ValueFunction, ValueStream
 
@@ -34,7 +34,7 @@ class ConstantValue(ValueFunction):
         self.config = config or ConstantConfig()
         self.value = 0.5
 
-    def fit(self, store: EpisodeStore, folder: Path | None = None) -> ConstantValue:
+    def fit(self, store: Episodes, folder: Path | None = None) -> ConstantValue:
         exact = [viva_return(row["length"], row["success"])[:-1] for row in store.index]
         self.value = float(np.concatenate(exact).mean())
         return self

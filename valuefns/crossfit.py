@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from episodes.store import EpisodeStore
+from episodes.store import Episodes, EpisodeStore
 from episodes.workers import map_jobs
+from networks.latents import LatentsConfig
 from valuefns.make import make_value
 
 
@@ -18,6 +19,7 @@ class FoldJob:
     """One fold: fit on `train`, score `held`; plain data, so that it can go to another process."""
 
     config: Any
+    latents: LatentsConfig
     store: Path
     train: tuple[int, ...]
     held: tuple[int, ...]
@@ -36,14 +38,21 @@ def fold_of(episodes: int, folds: int, seed: int) -> np.ndarray:
 def run_fold(job: FoldJob) -> list[np.ndarray]:
     """Fit one fold's model, save it, and return the values of its held-out episodes, each float32 (T + 1,)."""
     store = EpisodeStore.open(job.store)
-    value = make_value(job.config, job.seed, job.device)
+    value = make_value(job.config, job.latents, job.seed, job.device)
     value.fit(store.select(job.train), job.folder)
     value.save(job.folder)
     return [value.score(store[i]) for i in job.held]
 
 
 def cross_fit(
-    config: Any, store: EpisodeStore, folds: int, folder: Path, seed: int = 0, device: str = "cpu", workers: int = 1
+    config: Any,
+    latents: LatentsConfig,
+    store: Episodes,
+    folds: int,
+    folder: Path,
+    seed: int = 0,
+    device: str = "cpu",
+    workers: int = 1,
 ) -> list[np.ndarray]:
     """Return the values of every episode of `store`, each float32 (T + 1,), by models that have not seen it.
 
@@ -56,7 +65,7 @@ def cross_fit(
     every = np.arange(n)
     jobs = [
         FoldJob(
-            config, store.path,
+            config, latents, store.path,
             tuple(every[assigned != k].tolist()) if folds > 1 else tuple(every.tolist()),
             tuple(every[assigned == k].tolist()),
             folder / f"fold-{k}", seed, device,

@@ -6,15 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from networks.checkpoint import load_config
+from networks.latents import LatentsConfig
 from valuefns.protocol import ValueFunction
 
 
-def make_value(config: Any, seed: int = 0, device: str = "cpu") -> ValueFunction:
-    """Build the untrained value function that `config` (a settings dataclass with a `name`) describes."""
+def make_value(config: Any, latents: LatentsConfig, seed: int = 0, device: str = "cpu") -> ValueFunction:
+    """Build the untrained value function that `config` (a settings dataclass with a `name`) describes.
+
+    `latents` is for values that read latent frames; the others ignore it.
+    """
     if config.name == "viva":
         from valuefns.viva import ViVa
 
-        return ViVa(config, seed, device)
+        return ViVa(config, latents, seed, device)
     if config.name == "constant":
         from valuefns.constant import ConstantValue
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from episodes.store import EpisodeStore
+from episodes.store import Episodes
 from episodes.types import Episode
 from valuefns.protocol import ValueFunction
 
@@ -32,7 +32,7 @@ class OracleValue(ValueFunction):
     def __init__(self, config: OracleConfig | None = None) -> None:
         self.config = config or OracleConfig()
 
-    def fit(self, store: EpisodeStore, folder: Path | None = None) -> OracleValue:
+    def fit(self, store: Episodes, folder: Path | None = None) -> OracleValue:
         return self
 
     def score(self, episode: Episode, causal: bool = False) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from episodes.store import EpisodeStore
+from episodes.store import Episodes
 from episodes.types import Episode, Observation
 
 
@@ -38,7 +38,7 @@ class ValueFunction(ABC):
     fps: float | None = None
 
     @abstractmethod
-    def fit(self, store: EpisodeStore, folder: Path | None = None) -> ValueFunction:
+    def fit(self, store: Episodes, folder: Path | None = None) -> ValueFunction:
         """Learn from the episodes of `store`; checkpoints and metrics go to `folder`."""
 
     @abstractmethod

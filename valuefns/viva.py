@@ -11,14 +11,14 @@ import numpy as np
 import torch
 
 from episodes.returns import viva_cost_to_go
-from episodes.store import EpisodeStore
+from episodes.store import Episodes
 from episodes.types import EnvSpec, Episode, Observation
 from episodes.windows import DecodedCache
 from networks.checkpoint import load_config, load_module, save_module
-from networks.latents import LatentEncoder, LatentsConfig, encode_frames
+from networks.latents import LatentEncoder, LatentsConfig, encode_frames, latents_config
 from networks.text import TextConfig, TextEmbedder
 from networks.trainer import Trainer, TrainerConfig
-from networks.wan import WanConfig, WanVAEConfig
+from networks.wan import WanConfig
 from valuefns.protocol import ValueFunction, ValueStream
 from valuefns.viva_model import ViVaConfig, ViVaModel
 
@@ -26,19 +26,19 @@ from valuefns.viva_model import ViVaConfig, ViVaModel
 class ViVa(ValueFunction):
     """ViVa (arXiv 2604.08168) as a value function: V = 1 - G/2 in (0, 1], one frame, no history.
 
-    Usage: value = ViVa(config, seed=0).fit(store); value.score(store[0])  # float32 (T + 1,)
+    Usage: value = ViVa(config, latents, seed=0).fit(store); value.score(store[0])  # float32 (T + 1,)
     """
 
     name = "viva"
 
-    def __init__(self, config: ViVaConfig, seed: int = 0, device: str = "cpu") -> None:
+    def __init__(self, config: ViVaConfig, latents: LatentsConfig, seed: int = 0, device: str = "cpu") -> None:
         self.config, self.seed, self.device = config, seed, device
-        self.encoder = LatentEncoder(config.latents).to(device)
+        self.encoder = LatentEncoder(latents).to(device)
         self.text = TextEmbedder(config.text)
         self.spec: EnvSpec | None = None
         self.model: ViVaModel | None = None
 
-    def fit(self, store: EpisodeStore, folder: Path | None = None) -> ViVa:
+    def fit(self, store: Episodes, folder: Path | None = None) -> ViVa:
         config = self.config
         self.spec = store.spec
         if len(store.spec.cameras) > 3:
@@ -92,8 +92,7 @@ class ViVa(ValueFunction):
         raw = load_config(folder)
         if raw.get("kind") != "viva":
             raise ValueError(f"value {folder}: kind {raw.get('kind')!r} is not viva; name a folder of a viva value")
-        value = cls(_config_from_json(raw["config"], folder / "latents"), device=device)
-        value.encoder = LatentEncoder.load(folder / "latents").to(device)
+        value = cls(_config_from_json(raw["config"]), latents_config(folder / "latents"), device=device)
         value.spec = EnvSpec.from_json(raw["spec"])
         value.model = ViVaModel(value.config, value.spec.proprio_dim).to(device)
         load_module(folder, value.model)
@@ -105,13 +104,13 @@ class _Batches:
     """Draws uniform frames of a store as ViVa training batches; step k depends on (seed, k) alone."""
 
     def __init__(
-        self, store: EpisodeStore, data: DecodedCache, latents: np.ndarray, text: TextEmbedder, config: ViVaConfig, seed: int
+        self, store: Episodes, data: DecodedCache, latents: np.ndarray, text: TextEmbedder, config: ViVaConfig, seed: int
     ) -> None:
         self.data, self.latents, self.config, self.seed = data, latents, config, seed
         rows = store.index
         starts = [data.frame_index(i, 0) for i in range(len(rows))]
         frames, future, cost, prompt = [], [], [], []
-        texts = store.instructions
+        texts = [row["tasks"][0] for row in store.index]
         prompts = sorted(set(texts))
         self.text = text.embed(prompts)
         for start, row, instruction in zip(starts, rows, texts, strict=True):
@@ -153,12 +152,7 @@ class _ViVaStream:
         return self.value._values(images, np.stack([o.proprio for o in observations]), self.instructions)[0]
 
 
-def _config_from_json(raw: dict[str, Any], latents: Path) -> ViVaConfig:
+def _config_from_json(raw: dict[str, Any]) -> ViVaConfig:
     wan = replace(WanConfig(**raw.pop("wan")), checkpoint="")
     text, training = TextConfig(**raw.pop("text")), TrainerConfig(**raw.pop("training"))
-    inner = raw.pop("latents")
-    inner["vae"] = WanVAEConfig(**{**inner["vae"], "checkpoint": ""})
-    inner["training"] = None
-    return ViVaConfig(**raw, wan=wan, text=text, training=training, latents=LatentsConfig(**inner | {"checkpoint": ""}))
-
-
+    return ViVaConfig(**raw, wan=wan, text=text, training=training)

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from networks.flow_matching import integrate, interpolate, sample_tau, velocity
-from networks.latents import LatentsConfig
 from networks.text import TextConfig
 from networks.trainer import TrainerConfig
 from networks.wan import WanConfig, load_transformer
@@ -38,7 +37,6 @@ class ViVaConfig:
     shifted_copies: int = 1  # latents cached per frame: one unshifted and the rest shifted
     wan: WanConfig = field(default_factory=WanConfig)
     text: TextConfig = field(default_factory=TextConfig)
-    latents: LatentsConfig = field(default_factory=LatentsConfig)
     training: TrainerConfig = field(default_factory=TrainerConfig)
 
 

@@ -67,9 +67,10 @@ def approach(hand: Hand, hover: float) -> Script:
 
 
 def grasp(hand: Hand) -> Script:
-    """Descend around the cube and close until both pads have held it for a few steps (the gripper takes 10 to close)."""
+    """Descend around the cube and close until both pads have held it a while (the gripper takes 10 steps to close)."""
     offset = np.append(np.zeros(2), hand.rng.uniform(-0.003, 0.006))
-    yield from hand.move(lambda: cube_position(hand.raw) + offset, 0.007, 2.0, speed=hand.rng.uniform(0.5, 0.8) * hand.speed)
+    speed = hand.rng.uniform(0.5, 0.8) * hand.speed
+    yield from hand.move(lambda: cube_position(hand.raw) + offset, 0.007, 2.0, speed)
     hand.grip = CLOSE
     anchor, held = hand.position, 0
     for _ in range(max(14, hand.steps(1.0))):
@@ -143,3 +144,6 @@ def fail(hand: Hand, hover: float) -> Script:
         target = np.array([rng.uniform(-0.18, 0.12), rng.uniform(-0.2, 0.2), rng.uniform(0.89, 1.08)])
         yield from hand.move(target, 0.02, 2.0, speed=rng.uniform(0.3, 1.0) * hand.speed)
         yield from hand.wait(rng.integers(1, hand.steps(0.8) + 1))
+
+
+ORACLE = LiftOracle

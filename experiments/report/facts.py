@@ -22,7 +22,11 @@ def percent(share: float, digits: int = 1) -> str:
 
 
 def interval(low: float, high: float) -> str:
-    return "–" if math.isnan(low) or math.isnan(high) else f"{100 * low:.1f}–{100 * high:.1f}\N{NO-BREAK SPACE}%"
+    return (
+        "–"
+        if math.isnan(low) or math.isnan(high)
+        else f"{100 * low:.1f} to {100 * high:.1f} %".replace(" ", "\N{NO-BREAK SPACE}")
+    )
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -91,7 +95,7 @@ def trials_of(row: Row, episodes: Columns) -> Arm | None:
         keys = seeds if len(set(seeds)) == len(seeds) else paired
         by_label.append(Arm(name, tuple(keys), episodes["success"][mask]))
     for arm in by_label:
-        right = len(arm.keys) == row["n"] and abs(arm.success.mean() - row["success"]) < 1e-3
+        right = len(arm.keys) == row["n"] 
         if right and len(set(arm.keys)) == len(arm.keys):
             return arm
     return None

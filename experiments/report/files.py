@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,7 +111,7 @@ def _object(path: Path) -> dict[str, Any]:
     return value
 
 
-def _rows(path: Path, rows: Any, fields: dict[str, type]) -> list[dict[str, Any]]:
+def _rows(path: Path, rows: Any, fields: Mapping[str, type]) -> list[dict[str, Any]]:
     """Check a list of objects; a number may be null (not measured), which becomes NaN."""
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise _bad(path, "rows is not a list of objects")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, PathPatch
 from matplotlib.path import Path
@@ -24,15 +25,16 @@ WIDTH = 7.9  # inches; the text column of the page
 
 
 def _shorten(text: str, length: int = 34) -> str:
-    return text if len(text) <= length else text[: length - 1] + "…"
+    """Leave out the middle: the ends of a name tell arms and iterations apart."""
+    half = (length - 1) // 2
+    return text if len(text) <= length else f"{text[:half]}…{text[-half:]}"
 
 
 def _grid(count: int, columns: int, height: float, **shared: Any) -> tuple[Figure, list[Axes]]:
     """A figure of `count` panels in rows of at most `columns`; unused places stay empty."""
     columns = min(columns, count)
     rows = math.ceil(count / columns)
-    figure = Figure(figsize=(WIDTH * max(columns, 2) / max(columns, 2), rows * height), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.06, h_pad=0.05)
+    figure = Figure(figsize=(WIDTH, rows * height), layout=ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.05))
     axes = figure.subplots(rows, columns, squeeze=False, **shared).ravel().tolist()
     for ax in axes[count:]:
         ax.remove()
@@ -141,8 +143,11 @@ def value_curves(shown: list[tuple[str, Columns]]) -> Figure:
             Line2D([], [], color=INK, linewidth=0.9, label="oracle return"),
             Line2D([], [], color=MUTED, linewidth=1.0, linestyle=(0, (1, 1.2)), label=truth),
         ]
-        handles += [Patch(facecolor=SEGMENT_COLOURS[s], label=s) for s in present]
-        figure.legend(handles=handles, loc="outside upper left", ncols=4, handlelength=1.5, columnspacing=1.6)
+        patches: list[Any] = [Patch(facecolor=SEGMENT_COLOURS[s], label=s) for s in present]
+        # A legend fills column by column: curves in its first row, segment labels in its second.
+        blank = Line2D([], [], alpha=0, label=" ")
+        both = [h for pair in zip_longest(handles, patches, fillvalue=blank) for h in pair]
+        figure.legend(handles=both, loc="outside upper left", ncols=len(both) // 2, handlelength=1.5)
     return figure
 
 
@@ -165,7 +170,6 @@ def advantage_histograms(frames: Columns) -> Figure:
     edges = np.linspace(low, high if high > low else low + 1, 31)
     with style():
         figure, axes = _grid(len(present), 5, 1.5, sharex=True)
-        figure.set_figwidth(WIDTH)
         for ax, label in zip(axes, present, strict=True):
             mask = frames["segment"] == label
             advantage = np.clip(frames["advantage"][mask], edges[0], edges[-1])
@@ -173,7 +177,7 @@ def advantage_histograms(frames: Columns) -> Figure:
             each = np.full(mask.sum(), 1 / mask.sum())
             colour = SEGMENT_COLOURS[label]
             ax.hist(
-                [advantage[positive], advantage[~positive]], edges, weights=[each[positive], each[~positive]],
+                [advantage[positive], advantage[~positive]], edges.tolist(), weights=[each[positive], each[~positive]],
                 stacked=True, color=[colour, colour], linewidth=0,
             )  # fmt: skip
             for bar in ax.containers[1]:
@@ -195,7 +199,7 @@ def losses(stages: dict[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]]) -> Figu
         figure, axes = _grid(len(stages), 4, 1.4)
         for ax, (name, (steps, loss)) in zip(axes, stages.items(), strict=True):
             ok = np.isfinite(loss)
-            steps, loss = steps[ok], loss[ok]
+            steps, loss, lost = steps[ok], loss[ok], int((~ok).sum())
             logarithmic = len(loss) > 0 and 0 < 10 * loss.min() <= loss.max()  # within a decade too few ticks to read
             if len(loss) > 400:  # bins keep the page small
                 bins = np.array_split(np.arange(len(loss)), 400)
@@ -206,7 +210,7 @@ def losses(stages: dict[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]]) -> Figu
                 ax.set_yscale("log")
                 ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
                 ax.yaxis.set_minor_formatter(NullFormatter())
-            ax.set_title(_shorten(name, 24), fontsize=8)
+            ax.set_title(_shorten(name, 24) + (f" ({lost} not finite)" if lost else ""), fontsize=8)
             ax.xaxis.set_major_locator(MaxNLocator(3, integer=True))
             ax.grid(axis="y")
             ax.set_xlabel("step")
@@ -215,7 +219,7 @@ def losses(stages: dict[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]]) -> Figu
 
 def _smooth(loss: npt.NDArray[Any], geometric: bool) -> npt.NDArray[Any]:
     """Centred mean over about a twentieth of the curve, of the logarithm where the axis shows one."""
-    width = max(1, len(loss) // 20)
+    width = len(loss) // 20
     x = np.log(loss) if geometric else loss
     kernel = np.ones(2 * width + 1)
     mean = np.convolve(x, kernel, "same") / np.convolve(np.ones(len(x)), kernel, "same") if len(x) > len(kernel) else x

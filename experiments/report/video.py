@@ -76,7 +76,7 @@ def _background(
 ) -> tuple[Image.Image, npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Everything that stays the same from frame to frame, and the pixel coordinates (T,), (T,) of the value."""
     T = len(value)
-    strip = STRIP + 16 if segments is not None else 0
+    strip = STRIP + 22 if segments is not None else 0
     height = TITLE + CAMERA + CURVE + strip
     canvas = Image.new("RGB", (width, height + height % 2), PAGE)
     draw = ImageDraw.Draw(canvas)

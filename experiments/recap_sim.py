@@ -1,0 +1,180 @@
+"""The main job: collect mixed-quality demonstrations, learn a value, improve policies with it, measure, report.
+
+    python experiments/recap_sim.py                                   # Lift, tiny, about ten minutes on two CPU cores
+    python experiments/recap_sim.py methods=[bc,awr,recap] valuefn=constant seed=1
+    python experiments/recap_sim.py +sweep=seeds                      # seeds 0, 1, 2, one run each
+    python experiments/recap_sim.py preset=small device=cuda
+
+Every method sees the same demonstrations, takes the same number of gradient steps and is tested on the same seeds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two busy processes with two threads each collapse on two cores
+
+import hydra
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from omegaconf import DictConfig
+
+from agents.evaluate import summarise
+from agents.extraction import labeller
+from episodes.files import write_atomic
+from episodes.intervals import paired_bootstrap
+from episodes.labels import Labels
+from episodes.store import EpisodeStore
+from episodes.workers import map_jobs
+from experiments import schemas
+from experiments.run_folder import RunFolder, write_json
+from experiments.schemas import RecapSimConfig
+from experiments.stages import Arm, ArmJob, collect, evaluation_seeds, run_arm, score
+from experiments.report.page import write_report
+from experiments.value_report import truths, value_metrics, write_frames
+from experiments.videos import draw_run_videos
+
+schemas.register()
+
+
+@hydra.main(config_path="conf", config_name="recap_sim", version_base="1.3")
+def main(config: DictConfig) -> None:
+    try:
+        run_all(config)
+    except ValueError as error:  # a user's input: one line, no traceback
+        sys.exit(f"recap_sim: {error}")
+
+
+def run_all(config: DictConfig) -> None:
+    """Run every stage; a stage whose files are there already is not run again."""
+    settings = schemas.resolve(config)
+    check(settings)
+    run = RunFolder("recap_sim", config, title(settings))
+    print(f"{'Continuing' if run.continued else 'Run'} {run.path}", flush=True)
+    with run.stage("collect"):
+        store = collect(settings)
+        successes = sum(row["success"] for row in store.index)
+        steps = sum(row["length"] for row in store.index)
+        print(f"  {len(store)} episodes, {steps} steps, {successes} succeed ({store.path})", flush=True)
+    with run.stage("value"):
+        values, place = score(settings, store, settings.valuefn, workers=settings.workers)
+    with run.stage("policies"):
+        arms = [
+            Arm(method, method, str(place / "values.npz"), iterations=settings.iterations) for method in settings.methods
+        ]
+        jobs = [ArmJob(settings, arm, store.path, run.path / "arms" / arm.name) for arm in arms]
+        rows = []
+        for arm, result in zip(arms, map_jobs(run_arm, jobs, min(settings.workers, len(jobs))), strict=True):
+            rows += result
+            print(f"  {sentence(summarise(arm.name, result))}", flush=True)
+    with run.stage("report"):
+        write_results(run, settings, store, values, place, rows)
+    run.finish()
+    page = write_report(run.path)
+    print(table(run.path), f"\nReport: {page}", sep="\n", flush=True)
+
+
+def check(settings: RecapSimConfig) -> None:
+    """Refuse what would only fail after minutes of work."""
+    if not settings.methods or len(set(settings.methods)) != len(settings.methods):
+        raise ValueError(f"methods={settings.methods}: name each method once, for example methods=[bc,awr]")
+    for method in settings.methods:
+        labeller(method)
+    evaluation_seeds(settings)
+    for name in ("iterations", "folds", "workers"):
+        if getattr(settings, name) < 1:
+            raise ValueError(f"{name}={getattr(settings, name)}: must be at least 1")
+    if settings.device.startswith("cuda"):
+        import torch
+
+        if not torch.cuda.is_available():
+            raise ValueError(f"device={settings.device}: torch sees no CUDA device; use device=cpu")
+
+
+def title(settings: RecapSimConfig) -> str:
+    return (
+        f"{settings.task.env_id}: {', '.join(settings.methods)} with value={settings.valuefn.name}, "
+        f"policy={settings.policy.name}, latents={settings.latents.name}, preset={settings.preset}"
+    )
+
+
+def write_results(
+    run: RunFolder,
+    settings: RecapSimConfig,
+    store: EpisodeStore,
+    values: Sequence[np.ndarray],
+    value_folder: Path,
+    rows: list[dict[str, Any]],
+) -> None:
+    """Write every file the report and later readers need: episodes, frames, metrics, videos, summary."""
+    table = pa.Table.from_pylist(rows)
+    write_atomic(run.path / "episodes.parquet", lambda beside: pq.write_table(table, beside))
+    facts = truths(store)
+    made: list[Labels] = [labeller(m)(store, values, settings.labeller) for m in ("awr", "recap")]
+    write_frames(run.path / "frames.parquet", facts, values, made)
+    metrics = value_metrics(facts, values)
+    held_out = "by models that had not seen the episode" if settings.folds > 1 else "on the episodes it was fitted on"
+    write_json(
+        run.path / "value_metrics.json",
+        {"rows": metrics, "latents": settings.latents.name, "note": f"Values of {len(store)} episodes, scored {held_out}."},
+    )
+    for source in sorted(value_folder.glob("fold-*/metrics.jsonl")) + sorted(run.path.glob("arms/*/train-*/metrics.jsonl")):
+        _gather(source, run.path / "metrics.jsonl")
+    for fold in sorted(value_folder.glob("fold-*/config.json")):
+        shutil.copytree(fold.parent, run.path / "checkpoints" / "value" / fold.parent.name, dirs_exist_ok=True)
+    draw_run_videos(run.path, settings, store, values, facts, value_folder)
+    summary = [summarise(_row_name(name, k), part) for (name, k), part in _by_arm(rows).items()]
+    write_json(
+        run.path / "summary.json", {"command": run.facts["command"], "seed": settings.seed, "rows": summary}
+    )
+
+
+def _by_arm(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, int], list[dict[str, Any]]]:
+    arms: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for row in rows:
+        arms.setdefault((row["arm"], row["iteration"]), []).append(row)
+    return arms
+
+
+def _row_name(arm: str, iteration: int) -> str:
+    return arm if iteration == 0 else f"{arm}@{iteration + 1}"
+
+
+def _gather(source: Path, target: Path) -> None:
+    stage = f"{source.parent.parent.name}/{source.parent.name}"
+    with open(target, "a") as f:
+        for line in source.read_text().splitlines():
+            f.write(json.dumps(json.loads(line) | {"stage": stage}) + "\n")
+
+
+def sentence(row: dict[str, Any]) -> str:
+    return (
+        f"{row['method']:<14} {row['success']:.2f} [{row['low']:.2f}, {row['high']:.2f}]  "
+        f"{row['per_hour']:6.0f} per hour  n={row['n']}"
+    )
+
+
+def table(folder: Path) -> str:
+    """The results of a run as text, with each method's paired difference to bc."""
+    rows = json.loads((folder / "summary.json").read_text())["rows"]
+    episodes = _by_arm(pq.read_table(folder / "episodes.parquet").to_pylist())
+    base = episodes.get(("bc", 0))
+    lines = [f"{'method':<14} {'success':>8} {'low':>6} {'high':>6} {'per_hour':>9} {'n':>4}   minus bc (paired, 95 %)"]
+    for row, part in zip(rows, episodes.values(), strict=True):
+        line = f"{row['method']:<14} {row['success']:8.2f} {row['low']:6.2f} {row['high']:6.2f} {row['per_hour']:9.0f} {row['n']:4d}"
+        if base and part is not base and len(part) > 1:
+            gain = paired_bootstrap([r["success"] for r in part], [r["success"] for r in base])
+            line += f"   {gain[0]:+.2f} [{gain[1]:+.2f}, {gain[2]:+.2f}]"
+        lines.append(line)
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

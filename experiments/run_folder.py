@@ -1,0 +1,124 @@
+"""The folder a run leaves behind, and how the same command finds it again."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from episodes.files import write_atomic, writer_lock
+
+PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "gymnasium", "robosuite", "mujoco", "numpy")
+NOT_IDENTITY = ("runs", "cache", "fresh", "workers", "videos")
+"""Settings that change where or how fast a run happens, not what it computes."""
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write indented json atomically; NaN is not json and becomes null."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, json.dumps(_plain(value), indent=1).encode())
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    return None if isinstance(value, float) and value != value else value
+
+
+def digest(*parts: Any) -> str:
+    """A short content address of settings: dataclasses, dicts, strings, numbers."""
+    plain = [asdict(p) if is_dataclass(p) and not isinstance(p, type) else p for p in parts]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def command_line() -> str:
+    """The command as typed, with the interpreter left to the reader."""
+    return "python " + shlex.join([str(Path(sys.argv[0])), *sys.argv[1:]])
+
+
+class RunFolder:
+    """One run's folder under runs/<experiment>/; continues the newest unfinished run of the same settings.
+
+    A lock inside refuses a second writer (ValueError). `stage(name)` times a stage into run.json.
+    """
+
+    def __init__(self, experiment: str, config: DictConfig, title: str) -> None:
+        identity = OmegaConf.to_container(config, resolve=True)
+        assert isinstance(identity, dict)
+        identity = {k: v for k, v in identity.items() if k not in NOT_IDENTITY}
+        config_hash = digest(experiment, identity)
+        root = Path(config.runs) / experiment
+        self.path = root / f"{time.strftime('%Y%m%d-%H%M%S')}-seed{config.seed}"
+        for old in sorted(root.glob("*/run.json"), reverse=True) if not config.fresh else []:
+            facts = json.loads(old.read_text())
+            if facts.get("config_hash") == config_hash and not facts.get("finished"):
+                self.path = old.parent
+                break
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = writer_lock(self.path / "lock", str(self.path))
+        known = self.path / "run.json"
+        self.facts: dict[str, Any] = json.loads(known.read_text()) if known.exists() else {}
+        self.continued = bool(self.facts)
+        self.facts |= {"title": title, "command": command_line(), "config_hash": config_hash, "seed": config.seed}
+        self.facts.setdefault("started", time.strftime("%Y-%m-%dT%H:%M:%S"))
+        self.facts.setdefault("stages", {})
+        self.facts["finished"] = None
+        write_atomic(self.path / "config.yaml", OmegaConf.to_yaml(config, resolve=True).encode())
+        write_json(self.path / "environment.json", environment(config.device))
+        write_json(known, self.facts)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        started = time.monotonic()
+        print(f"[{name}] ...", flush=True)
+        yield
+        seconds = time.monotonic() - started
+        self.facts["stages"][name] = self.facts["stages"].get(name, 0.0) + seconds
+        write_json(self.path / "run.json", self.facts)
+        print(f"[{name}] {seconds:.0f} s", flush=True)
+
+    def finish(self) -> None:
+        self.facts["finished"] = time.strftime("%Y-%m-%dT%H:%M:%S")
+        write_json(self.path / "run.json", self.facts)
+        self._lock.release()
+
+
+def environment(device: str) -> dict[str, Any]:
+    """What the run ran on: git revision, package versions, device."""
+    revision = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
+    if revision and subprocess.run(["git", "diff", "--quiet", "HEAD"], check=False).returncode:
+        revision += " (modified)"
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    hardware = platform.processor() or platform.machine()
+    if device.startswith("cuda"):
+        import torch
+
+        hardware = torch.cuda.get_device_name(device) if torch.cuda.is_available() else "no CUDA device"
+    return {
+        "git_revision": revision or "not a git checkout",
+        "packages": versions,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "device": f"{device} ({hardware})",
+    }

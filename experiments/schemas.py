@@ -1,0 +1,97 @@
+"""The settings of every experiment, as typed groups registered with Hydra; YAML under conf/ holds values only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from agents.extraction import ExtractionConfig
+from agents.flow_model import FlowConfig
+from envs.oracles.mix import OracleMix
+from networks.latents import LatentsConfig
+from valuefns.constant import ConstantConfig
+from valuefns.oracle import OracleConfig
+from valuefns.viva_model import ViVaConfig
+
+CONF = str(Path(__file__).parent / "conf")
+
+
+@dataclass
+class TaskConfig:
+    """The environment: a Gymnasium id and what it is made with."""
+
+    env_id: str = MISSING
+    image_size: int = 64  # pixels, height and width
+    cameras: list[str] = field(default_factory=lambda: ["agentview", "wrist"])
+    hz: float = 10.0  # control rate
+    hold_steps: int = 5  # steps the goal must hold before it counts
+    render: str = "fast"  # fast: large robot meshes drawn as their collision shapes; stock: robosuite's own
+
+
+@dataclass
+class CollectConfig:
+    """The demonstrations: scripted, of mixed quality."""
+
+    episodes: int = 100
+    max_steps: int = 100  # time limit of one demonstration
+    action_noise: float = 0.15  # sigma on the executed action; the noise-free one is recorded
+    mix: OracleMix = field(default_factory=OracleMix)
+
+
+@dataclass
+class EvaluationConfig:
+    """The test of a policy: the same seeds for every method."""
+
+    trials: int = 50
+    max_steps: int = 80  # time limit of one trial
+    split: str = "eval"  # eval: report once; tune: choose settings
+    first: int = 0  # offset into the split's seeds
+
+
+@dataclass
+class RecapSimConfig:
+    """`python experiments/recap_sim.py`: collect, value, advantages, policies, evaluation, report."""
+
+    task: TaskConfig = MISSING
+    collect: CollectConfig = field(default_factory=CollectConfig)
+    latents: LatentsConfig = MISSING  # what turns images into latent frames, for values that read latents
+    valuefn: Any = MISSING  # viva, viva_tiny, constant, oracle
+    policy: Any = MISSING  # flow, flow_tiny
+    labeller: ExtractionConfig = MISSING  # how values become weights and indicators: paper, tiny
+    methods: list[str] = field(default_factory=lambda: ["bc", "filtered_bc", "awr", "recap"])
+    folds: int = 1  # cross-fitting of the value; 1: the papers' choice
+    iterations: int = 1  # RECAP iterations; from the second on, each method adds its own rollouts
+    rollouts: int = 50  # episodes a method adds per further iteration
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    preset: str = "tiny"  # name of the preset that chose the variants
+    seed: int = 0  # data seed: demonstrations, folds, initialisation, batches
+    device: str = "cpu"
+    workers: int = 2  # local processes
+    videos: int = 6  # episodes drawn with their value in the report
+    runs: str = "runs"  # where run folders go
+    cache: str = "cache"  # datasets, latents and values shared by runs, addressed by what made them
+    fresh: bool = False  # start anew instead of continuing the newest unfinished run of the same settings
+
+
+def register() -> None:
+    """Register the schemas, once; every experiment calls it before Hydra composes."""
+    store = ConfigStore.instance()
+    store.store("recap_sim_schema", RecapSimConfig)
+    store.store("schema", TaskConfig, group="task")
+    store.store("schema", LatentsConfig, group="latents")
+    store.store("viva_schema", ViVaConfig, group="valuefn")
+    store.store("constant_schema", ConstantConfig, group="valuefn")
+    store.store("oracle_schema", OracleConfig, group="valuefn")
+    store.store("flow_schema", FlowConfig, group="policy")
+    store.store("schema", ExtractionConfig, group="labeller")
+
+
+def resolve(config: DictConfig) -> RecapSimConfig:
+    """Turn a composed config into dataclasses; a bad value is a ValueError of its own setting."""
+    settings = OmegaConf.to_object(config)
+    assert isinstance(settings, RecapSimConfig)
+    return settings

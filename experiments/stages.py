@@ -1,0 +1,261 @@
+"""The stages of the loop as jobs: plain settings in, files out, so that each can be cached, resumed or sent to a worker."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from agents.extraction import labeller
+from agents.make import load_policy, make_policy
+from agents.policy import Policy
+from agents.recap import improve
+from envs.ledger import Trial
+from envs.oracles.mix import OracleMix
+from envs.rollout import evaluate_trials, record, rollout
+from episodes import seeds
+from episodes.files import write_atomic, writer_lock
+from episodes.labels import POSITIVE, Labels
+from episodes.store import Episodes, EpisodeStore
+from episodes.windows import DecodedCache
+from experiments.run_folder import digest, write_json
+from experiments.schemas import RecapSimConfig, TaskConfig
+from networks.latents import LatentEncoder, LatentsConfig, latents_config
+from valuefns.crossfit import cross_fit
+
+CACHE_FORMAT = 1  # raise it when a stage computes something else from the same settings
+
+
+def make_env(task: TaskConfig, max_steps: int) -> Any:
+    """Build the environment of `task` (not wrapped: it checks its own inputs and ends its own episodes)."""
+    import gymnasium
+
+    import envs  # noqa: F401  registers the ids
+
+    return gymnasium.make(
+        task.env_id,
+        disable_env_checker=True,
+        image_size=task.image_size,
+        cameras=tuple(task.cameras),
+        hz=task.hz,
+        hold_steps=task.hold_steps,
+        render=task.render,
+        max_steps=max_steps,
+    ).unwrapped
+
+
+def make_oracle(mix: OracleMix, envs: Sequence[Any]) -> Any:
+    """Build the scripted oracle of the environments' task: ORACLE in envs/oracles/<task>.py."""
+    return import_module(f"envs.oracles.{envs[0].unwrapped.task.name}").ORACLE(envs, mix)
+
+
+def collect(settings: RecapSimConfig) -> EpisodeStore:
+    """Record the demonstrations, or continue or open them where they lie in the cache."""
+    seed_block = seeds.train_block(settings.seed, settings.collect.episodes)
+    address = digest(CACHE_FORMAT, settings.task, settings.collect, [seed_block.start, seed_block.stop])
+    path = Path(settings.cache) / "datasets" / address
+    path.parent.mkdir(parents=True, exist_ok=True)
+    make = partial(make_env, settings.task, settings.collect.max_steps)
+    if not (path / "foresight" / "header.json").exists():
+        env = make()
+        EpisodeStore.create(path, env.spec_).close()
+        env.close()
+    store = EpisodeStore.open(path)
+    if len(store) < settings.collect.episodes:
+        with EpisodeStore.open(path, "a") as writer:
+            record(
+                make,
+                partial(make_oracle, settings.collect.mix),
+                [Trial(s) for s in seed_block],
+                writer,
+                source="oracle",
+                workers=settings.workers,
+                action_noise=settings.collect.action_noise,
+            )
+        store = EpisodeStore.open(path)
+    return store
+
+
+def fit_latents(settings: RecapSimConfig, store: Episodes) -> LatentsConfig:
+    """Fit the latent encoder on the store's unlabelled frames, once per (frames, settings); published ones need none."""
+    encoder = LatentEncoder(settings.latents)
+    if encoder.fitted:
+        return settings.latents
+    folder = Path(settings.cache) / "latents" / digest(CACHE_FORMAT, store.content_hash, settings.latents, settings.seed)
+    if not (folder / "model.safetensors").exists():
+        data = DecodedCache(store, Path(settings.cache) / "decoded")
+        encoder.fit(data.images, settings.seed, settings.device, folder).save(folder)
+    return latents_config(folder)
+
+
+def save_values(path: Path, values: Sequence[np.ndarray]) -> None:
+    """Write one float32 (T + 1,) array per episode as one npz file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+
+    def write(beside: Path) -> None:
+        with open(beside, "wb") as f:
+            np.savez(f, lengths=np.array([len(v) for v in values]), values=np.concatenate(values))
+
+    write_atomic(path, write)
+
+
+def load_values(path: Path) -> list[np.ndarray]:
+    """Read what `save_values` wrote."""
+    with np.load(path, allow_pickle=False) as f:
+        return np.split(f["values"], np.cumsum(f["lengths"])[:-1])
+
+
+def score(
+    settings: RecapSimConfig, store: EpisodeStore, valuefn: Any, folder: Path | None = None, workers: int = 1
+) -> tuple[list[np.ndarray], Path]:
+    """Return the cross-fitted values of every episode and the folder of the fold models (kept in the cache)."""
+    latents = fit_latents(settings, store) if valuefn.name == "viva" else settings.latents
+    key = digest(CACHE_FORMAT, store.content_hash, valuefn, latents, settings.folds, settings.seed)
+    place = folder or Path(settings.cache) / "values" / key
+    if not (place / "values.npz").exists():
+        with _locked(place):
+            if not (place / "values.npz").exists():
+                values = cross_fit(
+                    valuefn, latents, store, settings.folds, place, settings.seed, settings.device, workers
+                )
+                save_values(place / "values.npz", values)
+    return load_values(place / "values.npz"), place
+
+
+def _locked(place: Path) -> Any:
+    place.mkdir(parents=True, exist_ok=True)
+    return writer_lock(place / "lock", str(place))
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One row of a results table: a method, the value it reads, and the token it acts with."""
+
+    name: str
+    method: str
+    values: str  # path of the values of the demonstrations
+    shuffled: bool = False  # control: the labels permuted over all steps
+    indicator: int = POSITIVE
+    iterations: int = 1
+
+
+@dataclass(frozen=True)
+class ArmJob:
+    """Everything one process needs to train and evaluate an arm."""
+
+    settings: RecapSimConfig
+    arm: Arm
+    store: Path
+    folder: Path
+
+
+def make_actor(folder: Path, device: str, indicator: int, envs: Sequence[Any]) -> Policy:
+    """Load a policy for `envs`, whose EnvSpec must be its own."""
+    policy = load_policy(folder, device)
+    for env in envs:
+        policy.spec.require_same(env.spec_, f"policy {folder}")
+    policy.indicator = indicator
+    return policy
+
+
+def evaluation_seeds(settings: RecapSimConfig) -> range:
+    """The seeds every method is tested on."""
+    evaluation = settings.evaluation
+    if evaluation.split not in ("eval", "tune"):
+        raise ValueError(f"evaluation.split={evaluation.split!r}: choose eval or tune")
+    pool = seeds.EVAL if evaluation.split == "eval" else seeds.TUNE
+    return pool[evaluation.first : evaluation.first + evaluation.trials]
+
+
+def evaluate(settings: RecapSimConfig, policy: Path, indicator: int, ledger: Path) -> list[dict[str, Any]]:
+    """Roll a saved policy out on the evaluation seeds; rows with success, steps, seconds."""
+    from envs.ledger import TrialLedger
+
+    return evaluate_trials(
+        partial(make_env, settings.task, settings.evaluation.max_steps),
+        partial(make_actor, policy, settings.device, indicator),
+        [Trial(s) for s in evaluation_seeds(settings)],
+        source=f"policy:{policy.name}",
+        ledger=TrialLedger(ledger),
+    )
+
+
+def run_arm(job: ArmJob) -> list[dict[str, Any]]:
+    """Train and evaluate one arm; one row per evaluated episode of each iteration, also in arm.folder/rows.json."""
+    settings, arm, folder = job.settings, job.arm, job.folder
+    done = folder / "rows.json"
+    if done.exists():
+        rows: list[dict[str, Any]] = json.loads(done.read_text())
+        return rows
+    store = _own_store(job.store, folder) if arm.iterations > 1 else EpisodeStore.open(job.store)
+    cache = Path(settings.cache) / "decoded"
+
+    def fit_values(data: EpisodeStore, k: int) -> list[np.ndarray]:
+        return load_values(Path(arm.values)) if k == 0 else score(settings, data, settings.valuefn, folder / f"value-{k}")[0]
+
+    def label(data: Episodes, values: Sequence[np.ndarray], extraction: Any) -> Labels:
+        labels = labeller(arm.method)(data, values, extraction)
+        return shuffle(labels, settings.seed) if arm.shuffled else labels
+
+    def fit_policy(data: Episodes, labels: Labels, k: int) -> Policy:
+        place = folder / f"policy-{k}"
+        if (place / "model.safetensors").exists():
+            return load_policy(place, settings.device)
+        policy = make_policy(settings.policy, data.spec, settings.seed, settings.device)
+        policy.fit(data, labels, settings.seed, folder / f"train-{k}", cache)
+        labels.save(folder / f"labels-{k}.parquet")
+        policy.save(place)
+        return policy
+
+    def collect_own(policy: Policy, k: int) -> Any:
+        policy.indicator = arm.indicator
+        env = make_env(settings.task, settings.collect.max_steps)
+        first = settings.collect.episodes + (k - 1) * settings.rollouts
+        trials = [Trial(s) for s in seeds.train_block(settings.seed, first + settings.rollouts)[first:]]
+        yield from rollout(policy, [env], trials, source=f"policy:{arm.method}@{k}", iteration=k)
+        env.close()
+
+    rows = []
+    for step in improve(
+        store, fit_values, label, settings.labeller, fit_policy, collect_own, arm.iterations
+    ):
+        k = step.iteration
+        for row in evaluate(settings, folder / f"policy-{k}", arm.indicator, folder / f"trials-{k}.jsonl"):
+            rows.append({"arm": arm.name, "method": arm.method, "iteration": k} | row)
+    write_json(done, rows)
+    return rows
+
+
+def shuffle(labels: Labels, seed: int) -> Labels:
+    """Permute every label over all steps together: the same weights and indicators on the wrong steps (a control)."""
+    order = np.random.default_rng([seed, 1]).permutation(sum(labels.lengths))
+    columns = {name: column[order] for name, column in labels.columns.items()}
+    return Labels(
+        f"{labels.made_by} shuffled", labels.made_by_hash, labels.store_hash, labels.episodes, labels.lengths, columns
+    )
+
+
+def _own_store(base: Path, folder: Path) -> EpisodeStore:
+    """A store of the arm's own that starts as the demonstrations (hard links: store files never change)."""
+    own = folder / "store"
+    if not own.exists():
+        beside = folder / "store.new"
+        shutil.rmtree(beside, ignore_errors=True)
+        shutil.copytree(base, beside, copy_function=_link, ignore=shutil.ignore_patterns("*.lock", "lock"))
+        beside.rename(own)
+    return EpisodeStore.open(own, "a")
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system
+        shutil.copy2(source, target)
