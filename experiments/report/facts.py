@@ -95,7 +95,7 @@ def trials_of(row: Row, episodes: Columns) -> Arm | None:
         keys = seeds if len(set(seeds)) == len(seeds) else paired
         by_label.append(Arm(name, tuple(keys), episodes["success"][mask]))
     for arm in by_label:
-        right = len(arm.keys) == row["n"] 
+        right = len(arm.keys) == row["n"] and abs(arm.success.mean() - row["success"]) < 1e-3
         if right and len(set(arm.keys)) == len(arm.keys):
             return arm
     return None
