@@ -11,11 +11,12 @@ from pathlib import Path
 import av
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from episodes.intervals import wilson
-from experiments.report.facts import headline, shown_episodes
+from episodes.intervals import paired_difference, wilson
+from experiments.report.facts import headline, pair, shown_episodes
 from experiments.report.files import read_run
 from experiments.report.page import write_report
 from experiments.report.video import draw_video
@@ -225,8 +226,8 @@ def test_the_headline_is_computed(run: Path) -> None:
 
 def test_pairs_over_data_seeds_use_both_levels(run: Path) -> None:
     """The same trials under three data seeds: 3 x 60 episodes a method pair up by (arm, seed)."""
-    table = pq.read_table(run / "episodes.parquet")
-    copies = [table.set_column(0, "arm", pa.array([f"data seed {s}"] * len(table))) for s in range(3)]
+    read = pq.read_table(run / "episodes.parquet")
+    copies = [read.set_column(0, "arm", pa.array([f"data seed {s}"] * len(read))) for s in range(3)]
     pq.write_table(pa.concat_tables(copies), run / "episodes.parquet")
     files = read_run(run)
     assert files.summary
@@ -234,6 +235,11 @@ def test_pairs_over_data_seeds_use_both_levels(run: Path) -> None:
         row["n"] *= 3
     assert "On the 180 trials both had" in headline(files.summary, files.episodes)
     assert "3 training runs of each" in headline(files.summary, files.episodes)
+    rows = {row["method"]: row for row in files.summary}
+    found = pair(rows["recap"], rows["bc"], files.episodes)
+    grids = [np.tile(read.filter(pc.field("method") == m)["success"].to_numpy(), (3, 1)) for m in ("recap", "bc")]
+    assert found is not None and (found.n, found.groups) == (180, 3)
+    assert (found.mean, found.low, found.high) == paired_difference(*grids, shared_trials=True)
 
 
 @pytest.mark.parametrize(
