@@ -121,7 +121,7 @@ venv_from_uv() { # uv brings its own Python; any Python with pip can bring uv
     [ -n "$uv" ] || return 1
     say "no Python 3.11 or 3.12 here: asking uv for one"
     rm -rf .venv
-    "$uv" venv -q --seed --managed-python --python 3.11 .venv && venv_works
+    "$uv" venv -q --seed --managed-python --python 3.11 .venv 2>/dev/null && venv_works
 }
 make_venv() {
     venv_works && return 0
@@ -181,9 +181,8 @@ install_torch() {
         return 0
     fi
     [ -z "${TORCH_INDEX_URL:-}" ] || index=(--index-url "$TORCH_INDEX_URL" --force-reinstall) # whose other packages may be old
-    rm -f .venv/torch-plan.json
-    pip_or_die "finding torch $version" install --dry-run -q --report .venv/torch-plan.json "${index[@]}" "torch==$version"
-    plan=$("$PY" scripts/torch_plan.py .venv/torch-plan.json)
+    plan=$("$PY" scripts/torch_plan.py "$version" ${TORCH_INDEX_URL:+"$TORCH_INDEX_URL"} 2>>"$LOG") ||
+        die "finding torch $version failed: $(tail -n 1 "$LOG"); check the network and the index, and run make setup again"
     kind=${plan%% *} size=${plan#* }
     if [ "$kind" = CUDA ]; then
         say "torch $version is the CUDA build here: about $size MB to download, $NEED_CUDA_MB MB of disk in all"

@@ -1,46 +1,43 @@
-"""What would pip download for torch? Reads the report of `pip install --dry-run --report`; prints e.g. `CUDA 2950`.
+"""Which torch would pip take here, and how big is it? `torch_plan.py VERSION [INDEX_URL]` prints e.g. `CUDA 2740` (MB).
 
-First word: CUDA or CPU (or MPS-capable builds, which are named CPU too). Second: megabytes, `3000 or more` where a
-server does not say.
+`pip install --dry-run` would answer too, but it fetches whole wheels from an index that does not serve their metadata
+apart: gigabytes, to learn that there is no room for them. So pip's own finder is asked; it is no public interface, and
+constraints.txt pins the pip it belongs to.
 """
 
-import json
 import os
-import ssl
 import sys
-import urllib.error
-import urllib.parse
-import urllib.request
-from concurrent.futures import ThreadPoolExecutor
 
-USUAL_MB = {"CUDA": 3000, "CPU": 200}
+from pip._internal.commands.install import InstallCommand
+from pip._vendor.packaging.specifiers import SpecifierSet
 
-
-def size_bytes(url: str) -> int | None:
-    """Bytes of one file by URL (file: or http), or None where the server does not say."""
-    parts = urllib.parse.urlsplit(url)
-    if parts.scheme == "file":
-        return os.stat(urllib.request.url2pathname(parts.path)).st_size
-    context = ssl.create_default_context(cafile=os.environ.get("PIP_CERT"))
-    try:
-        with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=10, context=context) as answer:
-            return int(answer.headers["Content-Length"])
-    except (urllib.error.URLError, TimeoutError, TypeError, ValueError):
-        return None
+CUDA_LIBRARIES_MB = 2210  # what the CUDA build of torch 2.13.0 pulls besides itself, measured
+CPU_MAX_MB = 350  # a Linux wheel above this is a CUDA build: CPU wheels are 100-200 MB, CUDA ones 500-900 MB
 
 
-def plan(report: dict) -> tuple[str, int]:
-    """(kind, megabytes) of everything that a pip report would install."""
-    items = report["install"]
-    gpu = any(item["metadata"]["name"].lower().startswith(("nvidia", "cuda", "triton")) for item in items)
-    kind = "CUDA" if gpu else "CPU"
-    with ThreadPoolExecutor(8) as pool:
-        sizes = list(pool.map(size_bytes, [item["download_info"]["url"] for item in items]))
-    if any(size is None for size in sizes):
-        return kind, USUAL_MB[kind]
-    return kind, round(sum(sizes) / 1e6)
+def plan(file_name: str, megabytes: float, platform: str = sys.platform) -> tuple[str, int]:
+    """(CUDA or CPU, megabytes to download) for a torch wheel of this name and size."""
+    if platform != "linux" or "+cpu" in file_name or megabytes < CPU_MAX_MB:
+        return "CPU", round(megabytes)
+    return "CUDA", round(megabytes + CUDA_LIBRARIES_MB)
+
+
+def best_file(version: str, index_url: str | None) -> tuple[str, float]:
+    """(name, megabytes) of the file that pip would install; pip's configuration and environment apply."""
+    command = InstallCommand("install", "")
+    options, _ = command.parse_args(["--quiet", *(["--index-url", index_url] if index_url else [])])
+    with command.main_context():
+        session = command.get_default_session(options)
+        finder = command._build_package_finder(options, session)
+        best = finder.find_best_candidate("torch", SpecifierSet(f"=={version}")).best_candidate
+        if best is None:
+            sys.exit(f"pip finds no torch {version} for this Python")
+        if best.link.scheme == "file":
+            return best.link.filename, os.stat(best.link.file_path).st_size / 1e6
+        answer = session.head(best.link.url_without_fragment, allow_redirects=True, timeout=20)
+        answer.raise_for_status()
+        return best.link.filename, int(answer.headers["Content-Length"]) / 1e6
 
 
 if __name__ == "__main__":
-    with open(sys.argv[1]) as f:
-        print(*plan(json.load(f)))
+    print(*plan(*best_file(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None)))
