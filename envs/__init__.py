@@ -1,4 +1,4 @@
-"""Where it happens: Gymnasium environments, scripted oracles, rendering and the rollout loop (gymnasium; robosuite on use).
+"""Where it happens: Gymnasium environments, scripted oracles, rendering and the rollout loop.
 
 `import envs` registers one Gymnasium id per file in `envs/tasks` and loads no simulator.
 """

@@ -36,7 +36,7 @@ def choose_gl() -> str:
 
 
 def load_robosuite() -> ModuleType:
-    """Import robosuite headless, with its import-time warnings silenced; ImportError names the extra that installs it."""
+    """Import robosuite headless and without its import warnings; ImportError names the extra that installs it."""
     choose_gl()
     quiet = logging.getLogger("robosuite_logs")  # robosuite's own logger: five warnings at import, one info per reset
     quiet.addFilter(lambda record: record.levelno >= logging.ERROR)

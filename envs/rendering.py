@@ -1,7 +1,8 @@
 """Camera images straight from MuJoCo's MjvScene and MjrContext, at policy steps only.
 
-robosuite renders through a 640 x 480 multisampled buffer and draws every reflective surface twice. Here the buffer has the
-image's size and one sample, and reflections are off. The physics never sees any of it: only fields that drawing reads change.
+robosuite renders through a 640 x 480 multisampled buffer and draws every reflective surface twice. Here the buffer
+has the image's size and one sample, and reflections are off. The physics never sees any of it: only fields that drawing
+reads change.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ LARGE_MESH = 400  # faces; the panda's 17 meshes above it are 96 % of its 168,00
 
 
 def _gl_context(width: int, height: int) -> Any:
-    # By name rather than through mujoco.GLContext, which reads MUJOCO_GL when mujoco is first imported (perhaps before us).
+    # By name: mujoco.GLContext read MUJOCO_GL when mujoco was first imported, perhaps before choose_gl.
     if choose_gl() == "egl":
         from mujoco.egl import GLContext
     elif choose_gl() == "osmesa":
@@ -58,8 +59,8 @@ def place_camera(model: mujoco.MjModel, camera: Camera) -> int:
 def simplify_meshes(model: mujoco.MjModel) -> None:
     """Draw the collision shapes (mostly convex hulls) of robot links in place of their large visual meshes.
 
-    Only geom_group, geom_rgba and geom_matid change, which the physics does not read. A link keeps the mean colour of the
-    meshes it loses, weighted by faces.
+    Only geom_group, geom_rgba and geom_matid change, which the physics does not read. A link keeps the mean colour of
+    the meshes it loses, weighted by faces.
     """
     colour: dict[int, list[tuple[float, npt.NDArray[np.float64]]]] = {}
     for geom in range(model.ngeom):
@@ -84,8 +85,8 @@ def simplify_meshes(model: mujoco.MjModel) -> None:
 class Renderer:
     """Renders uint8 (H, W, 3) images of one model; several may live in one process.
 
-    `mode` "stock" draws robosuite's own meshes, materials, lights and shadows; "fast" calls `simplify_meshes` once. Both skip
-    reflections. `close()` frees the GL context, and one left open is freed at exit before the interpreter tears down.
+    `mode` "stock" draws robosuite's own meshes, materials and lights; "fast" calls `simplify_meshes` once. Both skip
+    reflections. `close()` frees the GL context; one left open is freed at exit, before the interpreter tears down.
     """
 
     def __init__(self, model: mujoco.MjModel, cameras: Mapping[str, Camera], size: tuple[int, int], mode: str) -> None:
@@ -97,7 +98,7 @@ class Renderer:
         H, W = size
         self._gl = _gl_context(W, H)
         self._gl.make_current()
-        # The context copies these at creation; the model gets its own values back, so that other contexts are unaffected.
+        # The context copies these when it is created; then the model gets its own values back.
         kept = (model.vis.global_.offwidth, model.vis.global_.offheight, model.vis.quality.offsamples)
         model.vis.global_.offwidth, model.vis.global_.offheight, model.vis.quality.offsamples = W, H, 0
         self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -30,17 +30,19 @@ MODEL_SEED = 0  # robosuite draws object sizes when the model is built: one mode
 class RoboSuiteEnv(gym.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.float32]]):
     """A Panda with robosuite's stock OSC_POSE controller on one task.
 
-    Observation: {camera: uint8 (H, W, 3), ..., "proprio": float32 (11,)}; names and units in `spec_`. Action: float32 (7,) in
-    [-1, 1], end-effector delta in the robot base's frame (1 is 0.05 m or 0.5 rad) and gripper (+1 closes). Reward: 1 at the
-    step at which the goal has been true for `hold_steps` steps in a row, which also terminates the episode; truncated at
-    `max_steps` (default: 10 s). info: instruction, success, is_success (the same, for Stable-Baselines3), progress.
+    Observation: {camera: uint8 (H, W, 3), ..., "proprio": float32 (11,)}; names and units in `spec_`. Action: float32
+    (7,) in [-1, 1], end-effector delta in the robot base's frame (1 is 0.05 m or 0.5 rad) and gripper (+1 closes).
+    Reward: 1 at the step at which the goal has been true for `hold_steps` steps in a row, which also terminates the
+    episode; truncated at `max_steps` (default: 10 s). info: instruction, success, is_success (the same, for
+    Stable-Baselines3), progress.
 
-    `reset(seed=s)` gives the same states and images bit for bit in any process, whatever ran before. `render` is "fast" (large
-    robot meshes drawn as their collision shapes) or "stock"; neither changes the physics. `images=False` leaves the cameras out.
+    `reset(seed=s)` gives the same states and images bit for bit in any process, whatever ran before. `render` is "fast"
+    (large robot meshes drawn as their collision shapes) or "stock"; neither changes the physics. `images=False` leaves
+    the cameras out.
     ValueError: an unknown setting, or an action of the wrong shape or not finite.
     """
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 10}
 
     def __init__(
         self,

@@ -1,29 +1,31 @@
-"""The one loop that makes episodes: n environments stepped together, one batched `act` call, results in trial order."""
+"""The one loop that makes episodes: n environments stepped together, one batched `act` call, results in trial order.
+
+`rollout` is the loop; `record` (rollout + store) and `evaluate_trials` (rollout + rows) run it on worker processes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import math
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from envs.ledger import Trial, TrialLedger
 from episodes.actor import Actor
 from episodes.types import SEGMENTS, Episode, Observation, Provenance
+from episodes.workers import map_jobs
+
+__all__ = ["Trial", "TrialLedger", "evaluate_trials", "record", "rollout"]
+
+MakeEnv = Callable[[], Any]
+MakeActor = Callable[[Sequence[Any]], Actor]  # the environments of its slots -> the actor
 
 _NOISE_STREAM = 0x4E  # keeps the action noise apart from the other draws of the same seed
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One episode to run: the seed of the environment, the actor and the action noise."""
-
-    seed: int
-
-    @property
-    def key(self) -> str:
-        return f"seed={self.seed}"
 
 
 @dataclass
@@ -58,11 +60,12 @@ def rollout(
 ) -> Iterator[Episode]:
     """Run every trial and yield its Episode, in the order of the trials, whichever slot finishes first.
 
-    `actor` answers for len(envs) slots; `execute` of the K actions of each answer are used before it is asked again (default:
-    the actor's `execute` attribute, else all K), and slots whose chunk is not used up are passed None. `action_noise` is the
-    standard deviation of Gaussian noise on the first 6 dimensions of the executed action; the noise-free action is recorded.
-    Segment labels and variants come from the actor's `labels` and `variants` where it has them. An episode depends on its
-    trial alone: not on n, on the order of the trials, or on what ran before. ValueError: chunks shorter than `execute`.
+    `actor` answers for len(envs) slots; `execute` of the K actions of each answer are used before it is asked again
+    (default: the actor's `execute` attribute, else all K), and slots whose chunk is not used up are passed None.
+    `action_noise` is the standard deviation of Gaussian noise on the first 6 dimensions of the executed action; the
+    noise-free action is recorded. Segment labels and variants come from the actor's `labels` and `variants` where it
+    has them. An episode depends on its trial alone: not on n, on the order of the trials, or on what ran before.
+    ValueError: chunks shorter than `execute`.
     """
     envs = [env.unwrapped for env in envs]
     execute = getattr(actor, "execute", None) if execute is None else execute
@@ -163,3 +166,127 @@ def _finish(slot: _Slot, provenance: Provenance, hz: float) -> Episode:
 def _attribute(actor: Actor, name: str, index: int, default: Any) -> Any:
     values = getattr(actor, name, None)
     return default if values is None else values[index]
+
+
+def record(
+    make_env: MakeEnv,
+    make_actor: MakeActor,
+    trials: Iterable[Trial],
+    store: Any,
+    *,
+    source: str,
+    workers: int = 1,
+    slots: int = 1,
+    block: int | None = None,
+    **settings: Any,
+) -> None:
+    """Roll the trials out on worker processes and append their episodes to an open EpisodeStore, in trial order.
+
+    Trials whose seed the store already has with this source and iteration are skipped, so an interrupted recording
+    continues. `make_env()` and `make_actor(envs)` are sent to the workers: module-level functions or functools.partial
+    of them. Each worker steps `slots` environments together; every `block` trials make one append. `settings` go to
+    `rollout`.
+    """
+    done = {(row["seed"], row["source"], row["iteration"]) for row in store.index}
+    wanted = [t for t in trials if (t.seed, source, settings.get("iteration", 0)) not in done]
+    for episodes in _blocks(make_env, make_actor, wanted, workers, slots, block, list, {"source": source, **settings}):
+        store.append(episodes)
+
+
+def evaluate_trials(
+    make_env: MakeEnv,
+    make_actor: MakeActor,
+    trials: Iterable[Trial],
+    *,
+    source: str,
+    ledger: TrialLedger | None = None,
+    workers: int = 1,
+    slots: int = 1,
+    block: int | None = None,
+    **settings: Any,
+) -> list[dict[str, Any]]:
+    """Roll the trials out on worker processes and return one row each, in trial order.
+
+    Columns: key, seed, success, steps, seconds (simulated: steps / Hz), progress (the best), variant, source, env_id.
+    Finished rows go to `ledger`, and trials found there are not run again.
+    """
+    trials = list(trials)
+    wanted = trials if ledger is None else ledger.pending(trials)
+    rows: dict[str, dict[str, Any]] = {}
+    for block_rows in _blocks(
+        make_env, make_actor, wanted, workers, slots, block, _rows, {"source": source, **settings}
+    ):
+        for row in block_rows:
+            rows[row["key"]] = row
+            if ledger is not None:
+                ledger.add(row)
+    return [rows[t.key] if t.key in rows else ledger[t] for t in trials]  # type: ignore[index]
+
+
+def _rows(episodes: Iterable[Episode]) -> list[dict[str, Any]]:
+    return [
+        {
+            "key": Trial(e.provenance.seed).key,
+            "seed": e.provenance.seed,
+            "success": e.success,
+            "steps": len(e),
+            "seconds": len(e) / e.hz,
+            "progress": float(e.progress.max()),
+            "variant": e.provenance.variant,
+            "source": e.provenance.source,
+            "env_id": e.provenance.env_id,
+        }
+        for e in episodes
+    ]
+
+
+def _blocks(
+    make_env: MakeEnv,
+    make_actor: MakeActor,
+    trials: Sequence[Trial],
+    workers: int,
+    slots: int,
+    block: int | None,
+    collect: Callable[[Iterable[Episode]], Any],
+    settings: dict[str, Any],
+) -> Iterator[Any]:
+    """`collect(rollout(block))` of each block of trials, in order."""
+    if slots < 1 or (block is not None and block < 1):
+        raise ValueError(f"slots={slots}, block={block}: both must be at least 1")
+    # Small enough that workers finish together, large enough that slots are seldom idle at a block's end.
+    size = block or max(2 * slots, min(10, math.ceil(len(trials) / (4 * workers))))
+    jobs = [tuple(trials[i : i + size]) for i in range(0, len(trials), size)]
+    run = partial(_run_block, uuid.uuid4().hex, make_env, make_actor, slots, collect, settings)
+    try:
+        yield from map_jobs(run, jobs, workers=min(workers, max(len(jobs), 1)))
+    finally:
+        _close_session()
+
+
+_session: tuple[str, list[Any], Actor] | None = None  # environments live from block to block in a worker
+
+
+def _run_block(
+    session: str,
+    make_env: MakeEnv,
+    make_actor: MakeActor,
+    slots: int,
+    collect: Callable[[Iterable[Episode]], Any],
+    settings: dict[str, Any],
+    trials: tuple[Trial, ...],
+) -> Any:
+    global _session
+    if _session is None or _session[0] != session:
+        _close_session()
+        envs = [make_env() for _ in range(slots)]
+        _session = (session, envs, make_actor(envs))
+    _, envs, actor = _session
+    return collect(rollout(actor, envs, trials, **settings))
+
+
+def _close_session() -> None:
+    global _session
+    if _session is not None:
+        for env in _session[1]:
+            env.close()
+    _session = None

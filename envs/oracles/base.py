@@ -1,4 +1,4 @@
-"""What scripted oracles share: a hand to move, hesitations that may come at any moment, and labels of what went wrong."""
+"""What scripted oracles share: a hand to move, hesitations at any moment, and labels of what went wrong."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Action = npt.NDArray[np.float64]
 Script = Iterator[Action]
 _STREAM = 0x0A  # keeps the oracle's draws apart from the environment's draws of the same seed
 OPEN, CLOSE = -1.0, 1.0
-CRUISE = 0.75  # longest position action of the fastest hand; 1 would be robosuite's limit of 0.05 m per step
+CRUISE = 0.65  # longest position action of the fastest hand; 1 would be robosuite's limit of 0.05 m per step
 
 
 class Hand:
-    """The gripper of one environment as a script sees it: where it is, actions towards a pose, and the current label."""
+    """The gripper of one environment as a script sees it: where it is, how to move it, and the current label."""
 
     def __init__(self, env: Any, speed: float, rng: np.random.Generator) -> None:
         self.env, self.raw, self.speed, self.rng = env, env.raw, speed, rng
@@ -41,7 +41,7 @@ class Hand:
         return max(1, round(seconds * self.hz))
 
     def towards(self, target: npt.NDArray[np.float64], speed: float | None = None) -> Action:
-        """clip(2 error / full scale) in position, at most `speed` long, plus the rotation to a level hand at `angle`."""
+        """2 error / full scale in position, at most `speed` long, plus the turn to a level hand at `angle`."""
         move = 2.0 * (target - self.position) / 0.05
         limit = self.speed if speed is None else speed
         move *= limit / max(limit, float(np.linalg.norm(move)))
@@ -76,7 +76,7 @@ class Hand:
         yield from self.wait(steps)
 
     def mistake(self, label: str = "retry") -> None:
-        """The erroneous move begins here; "retry" lasts until `resume` was called and progress is back to the present one."""
+        """The erroneous move begins here; "retry" lasts until `resume` and until progress is what it is now."""
         if self.label == "advance" and self.behind is None:
             self.behind = self.progress()
         self.label = label
@@ -122,7 +122,7 @@ class _Slot:
         self.rng = np.random.default_rng([seed, _STREAM])
         self.styles = oracle.mix.sample(self.rng)
         retries = sum(style.startswith("retry") for style in self.styles)
-        scale = self.rng.uniform(0.6 + 0.15 * min(retries, 2), 1.0)  # two retries need the time
+        scale = self.rng.uniform(0.6 + 0.2 * retries, 1.0) * (1.0 + 0.2 * (len(self.styles) - 1))  # to end in time
         self.hand = Hand(env, CRUISE * scale, self.rng)
         self.script = oracle.script(self.hand, self.styles, self.rng)
         self.pauses: dict[int, int] = {}  # step of the script -> length in steps

@@ -44,5 +44,7 @@ class OracleMix:
         chosen = {STYLES[rng.choice(len(STYLES), p=p / p.sum())]}
         if "expert" not in chosen and rng.random() < self.combine:
             others = [s for s in ("hesitation", "retry_miss", "retry_drop") if s not in chosen]
+            if "failure" in chosen:  # it comes before the first proper grasp
+                others.remove("retry_drop")
             chosen.add(others[rng.integers(len(others))])
         return tuple(style for style in STYLES if style in chosen)

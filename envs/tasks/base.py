@@ -22,7 +22,7 @@ class Camera:
 
 @dataclass(frozen=True)
 class Task:
-    """One task: a robosuite environment, its instruction, and its success and progress read from the raw environment."""
+    """One task: a robosuite environment, its instruction, and its success and progress read from the raw one."""
 
     name: str
     env_id: str

@@ -2,11 +2,11 @@
 
 Description: a Panda arm grasps the red cube (4.0-4.4 cm wide, the same in every episode) and lifts it off the table.
 
-Randomizations: cube position uniform within +-3 cm of the table's centre and rotation about z uniform in [0, 2 pi); Gaussian
-noise of 0.02 rad on the arm's initial joint angles.
+Randomizations: cube position uniform within +-3 cm of the table's centre and rotation about z uniform in [0, 2 pi);
+Gaussian noise of 0.02 rad on the arm's initial joint angles.
 
-Success Conditions: the cube's centre is more than 4 cm above the table top (robosuite's own criterion; it rests at about 2 cm).
-The environment additionally asks for several consecutive steps.
+Success Conditions: the cube's centre is more than 4 cm above the table top (robosuite's own criterion; it rests at
+about 2 cm). The environment additionally asks for several consecutive steps.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ def success(raw: Any) -> bool:
 
 
 def progress(raw: Any) -> float:
-    """Staged progress 0.4 max(reach, grasp) + 0.2 max(grasp, lift) + 0.4 lift, in [0, 1], 1 exactly where the goal holds.
+    """Staged progress 0.4 max(reach, grasp) + 0.2 max(grasp, lift) + 0.4 lift in [0, 1], 1 where the goal holds.
 
-    reach = 1 - d / 0.3 m with d the distance from grip to cube, grasp in {0, 1} is contact with both pads, and lift is the
-    fraction of the way from resting to the success height. Lift counts only while the cube is at the grip (faded out from
-    4 to 7 cm), so that a cube in the air after the reset or a drop has none.
+    reach = 1 - d / 0.3 m with d the distance from grip to cube, grasp in {0, 1} is contact with both pads, and lift is
+    the fraction of the way from resting to the success height. Lift counts only while the cube is at the grip (faded
+    out from 4 to 7 cm), so that a cube in the air after the reset or a drop has none.
     """
     if success(raw):
         return 1.0

@@ -1,0 +1,78 @@
+"""Trials and the ledger of finished ones, which makes an interrupted evaluation continue where it stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One episode to run: the seed of the environment, the actor and the action noise."""
+
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """What names the trial in a ledger."""
+        return f"seed={self.seed}"
+
+
+class TrialLedger:
+    """Append-only JSON lines at `path`, one row per finished trial, each with its trial's "key".
+
+    A row is one write, flushed and synced, so a crash loses at most the row being written: a torn last line is ignored
+    when the ledger is opened and removed by the next append. Errors (ValueError): a damaged line before the last one, a
+    repeated key.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._rows: dict[str, dict[str, Any]] = {}
+        self._end = 0  # bytes of whole lines
+        content = self.path.read_bytes() if self.path.exists() else b""
+        for number, line in enumerate(content.splitlines(keepends=True), 1):
+            if not line.endswith(b"\n"):
+                break
+            self._end += len(line)
+            try:
+                row = json.loads(line)
+                self._rows[row["key"]] = row
+            except (ValueError, TypeError, KeyError):
+                raise ValueError(
+                    f"{self.path}: line {number} is not a row of a trial ledger; delete the file to start anew"
+                ) from None
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows in the order in which they were written."""
+        return list(self._rows.values())
+
+    def __contains__(self, trial: Trial) -> bool:
+        return trial.key in self._rows
+
+    def __getitem__(self, trial: Trial) -> dict[str, Any]:
+        return self._rows[trial.key]
+
+    def pending(self, trials: Iterable[Trial]) -> list[Trial]:
+        """The trials that have no row yet, in their order."""
+        return [trial for trial in trials if trial not in self]
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Write one row, on disk when this returns."""
+        if row["key"] in self._rows:
+            raise ValueError(f"{self.path}: {row['key']} is already in the ledger; run only the pending trials")
+        line = json.dumps(row).encode() + b"\n"
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with open(self.path, "r+b" if self.path.exists() else "wb") as file:
+            file.truncate(self._end)
+            file.seek(self._end)
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+        self._end += len(line)
+        self._rows[row["key"]] = row
