@@ -249,8 +249,9 @@ class EpisodeStore(Episodes):
             for path in self._path.glob(str(Path(pattern).parent.parent / "*" / "*.parquet")):
                 if layout.file_number(path) not in known:
                     path.unlink()
-        for path in self._path.rglob(f"{TEMPORARY}*"):
-            path.unlink()
+        for part in ("data", "meta", "foresight"):  # elsewhere somebody may be writing labels
+            for path in (self._path / part).rglob(f"{TEMPORARY}*"):
+                path.unlink()
         tasks = layout.tasks_table(_tasks(self._rows))
         write_atomic(self._path / layout.TASKS_PATH, lambda p: pq.write_table(tasks, p))
         self._write_info()
