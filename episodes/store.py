@@ -70,7 +70,7 @@ class Episodes:
         return digest.hexdigest()
 
     def column(self, name: str) -> list[npt.NDArray[Any]]:
-        """One per-step column of every episode, each (T,), without decoding images: segments, intervention or rewards."""
+        """One per-step column of every episode, each (T,), no image decoded: segments, intervention or rewards."""
         if name not in _COLUMNS:
             raise ValueError(f"{self.path}: no column {name!r}; choose from {', '.join(_COLUMNS)}")
         return [self._store._column(row, _COLUMNS[name]) for row in self._rows]

@@ -92,6 +92,17 @@ def test_select_is_a_view_with_the_same_reads(tmp_path: Path) -> None:
     assert view.index[0]["seed"] == 3
 
 
+def test_column_reads_steps_without_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    view = _make(tmp_path / "s", [0, 1], [2]).select([2, 0])
+    expected = {name: [getattr(e, name) for e in view] for name in ("segments", "intervention", "rewards")}
+    monkeypatch.setattr(store_module.layout, "read_episode", None)
+    for name, arrays in expected.items():
+        for a, b in zip(view.column(name), arrays, strict=True):
+            np.testing.assert_array_equal(a, b)
+    with pytest.raises(ValueError, match="no column 'images'"):
+        view.column("images")
+
+
 def test_layout_is_lerobot_v3(tmp_path: Path) -> None:
     """Fields and columns as LeRobotDataset v3.0 reads them (src/lerobot/datasets of the lerobot repository)."""
     store = _make(tmp_path / "s", [0, 1], [2])
