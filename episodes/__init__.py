@@ -1,6 +1,6 @@
-"""What happened: observations, episodes, stores, returns, labels, windows, intervals and workers (numpy, pyarrow, av; no torch)."""
+"""What happened: observations, episodes, stores, returns, labels, windows, intervals, workers (numpy, pyarrow; no torch)."""
 
 from episodes.actor import Actor
-from episodes.types import SEGMENTS, Episode, EnvSpec, Observation, Provenance
+from episodes.types import SEGMENTS, EnvSpec, Episode, Observation, Provenance
 
 __all__ = ["SEGMENTS", "Actor", "EnvSpec", "Episode", "Observation", "Provenance"]

@@ -77,7 +77,9 @@ class EnvSpec:
         for f in fields(self):
             mine, theirs = getattr(self, f.name), getattr(other, f.name)
             if f.name != "max_steps" and mine != theirs:
-                raise ValueError(f"{what}: {f.name} is {theirs!r}, expected {mine!r}; use the environment it was made for")
+                raise ValueError(
+                    f"{what}: {f.name} is {theirs!r}, expected {mine!r}; use the environment it was made for"
+                )
 
 
 @dataclass(frozen=True)
