@@ -1,4 +1,4 @@
-"""What happened: observations, episodes, stores, returns, labels, windows, intervals, workers (numpy, pyarrow; no torch)."""
+"""What happened: observations, episodes, stores, returns, labels, windows, intervals, workers (no torch in here)."""
 
 from episodes.actor import Actor
 from episodes.types import SEGMENTS, EnvSpec, Episode, Observation, Provenance
