@@ -138,10 +138,19 @@ pip() { # what pip prints goes to the log; big downloads are shown, so that a sl
     "$PY" -m pip --no-input "$@" 2>&1 | tee -a "$LOG" | awk '
         /^ *Downloading .*\([0-9.]+ [MG]B\)/ { size = $(NF - 1); sub(/\(/, "", size); if (size + 0 >= 50 || $NF ~ /GB/) { print "setup:   " $0; fflush() } }'
 }
+why_it_failed() { # pip calls an index it cannot reach a conflict of versions; its warnings before that say the truth
+    if grep -q 'Errno 28' "$LOG"; then
+        echo "no space left on the disk"
+    elif grep -qE 'Retrying .*(onnection|resolve|Timeout|unreachable|Proxy)' "$LOG"; then
+        echo "the package index cannot be reached"
+    else
+        grep -m 1 -E '^ *ERROR' <(tail -n 60 "$LOG") || tail -n 1 "$LOG"
+    fi
+}
 pip_or_die() { # pip_or_die <what> <pip arguments>
     local what=$1
     shift
-    pip "$@" || die "$what failed: $(grep -m 1 -E '^ *ERROR' <(tail -n 60 "$LOG") || tail -n 1 "$LOG"); see $LOG, check the network, and run make setup again"
+    pip "$@" || die "$what failed: $(why_it_failed); see $LOG, check the network, and run make setup again"
 }
 downloaded_mb() {
     awk '/^ *Downloading / { unit = $NF; size = $(NF - 1); sub(/\(/, "", size)
@@ -182,7 +191,7 @@ install_torch() {
     fi
     [ -z "${TORCH_INDEX_URL:-}" ] || index=(--index-url "$TORCH_INDEX_URL" --force-reinstall) # whose other packages may be old
     plan=$("$PY" scripts/torch_plan.py "$version" ${TORCH_INDEX_URL:+"$TORCH_INDEX_URL"} 2>>"$LOG") ||
-        die "finding torch $version failed: $(tail -n 1 "$LOG"); check the network and the index, and run make setup again"
+        die "finding torch $version failed: $(why_it_failed); check the network and the index, and run make setup again"
     kind=${plan%% *} size=${plan#* }
     if [ "$kind" = CUDA ]; then
         say "torch $version is the CUDA build here: about $size MB to download, $NEED_CUDA_MB MB of disk in all"
