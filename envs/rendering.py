@@ -7,6 +7,7 @@ reads change.
 
 from __future__ import annotations
 
+import atexit
 import weakref
 from collections.abc import Mapping
 from typing import Any
@@ -31,6 +32,14 @@ def _gl_context(width: int, height: int) -> Any:
     else:
         from mujoco import GLContext
     return GLContext(width, height)
+
+
+_open: weakref.WeakSet[Renderer] = weakref.WeakSet()
+
+
+def _close_all() -> None:
+    for renderer in list(_open):
+        renderer.close()
 
 
 def _free(context: Any, gl: Any) -> None:
@@ -116,6 +125,12 @@ class Renderer:
         self._viewport = mujoco.MjrRect(0, 0, W, H)
         self._pixels = np.empty((H, W, 3), np.uint8)
         self._finalizer = weakref.finalize(self, _free, self._context, self._gl)
+        # mujoco ends the EGL display in an exit handler that the first context registered; handlers run last in, first
+        # out, so one registered after a context frees it in time (a finalizer's own exit handler may come too late).
+        self._finalizer.atexit = False
+        if not _open:
+            atexit.register(_close_all)
+        _open.add(self)
 
     def __call__(self, data: mujoco.MjData) -> dict[str, npt.NDArray[np.uint8]]:
         """Render every camera: {name: uint8 (H, W, 3)}, first row at the top."""

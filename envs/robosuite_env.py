@@ -88,6 +88,9 @@ class RoboSuiteEnv(gym.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.float32]]
             seed=MODEL_SEED,
             **self.task.kwargs,
         )
+        from envs.osc import advance  # loads mujoco
+
+        self._advance = advance
         self.raw._observables = {}  # 50 sensor updates per step that nothing here reads
         self._substeps = int(self.raw.control_timestep / self.raw.model_timestep)
         names = tuple(cameras) if images else ()
@@ -146,22 +149,12 @@ class RoboSuiteEnv(gym.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.float32]]
             raise ValueError(f"action: shape {action.shape}, expected (7,): {', '.join(ACTION)}")
         if not np.isfinite(action).all():
             raise ValueError(f"action: {action.tolist()} is not finite; all 7 numbers must be in [-1, 1]")
-        self._advance(np.clip(action, -1.0, 1.0))
+        self._advance(self.raw, np.clip(action, -1.0, 1.0), self._substeps)
         self._steps += 1
         self._held = self._held + 1 if self.task.success(self.raw) else 0
         terminated = self.is_success()
         truncated = not terminated and self._steps >= self.max_steps
         return self._observation(), float(terminated), terminated, truncated, self._info()
-
-    def _advance(self, action: npt.NDArray[np.float64]) -> None:
-        """robosuite's own MujocoEnv.step without its observations, reward and horizon."""
-        raw = self.raw
-        for substep in range(self._substeps):
-            raw.sim.step1()
-            raw._pre_action(action, substep == 0)
-            raw.sim.step2()
-        raw.timestep += 1
-        raw.cur_time += raw.control_timestep
 
     def _observation(self) -> dict[str, npt.NDArray[Any]]:
         images = self._renderer(self.raw.sim.data._data) if self._renderer is not None else {}

@@ -127,9 +127,9 @@ class _Slot:
         self.script = oracle.script(self.hand, self.styles, self.rng)
         self.pauses: dict[int, int] = {}  # step of the script -> length in steps
         if "hesitation" in self.styles:
-            for _ in range(self.rng.integers(1, 4 - min(retries, 2))):
+            for _ in range(1 if retries else self.rng.integers(1, 4)):
                 onset = self.hand.steps(self.rng.uniform(0.1, 3.5 + retries))
-                self.pauses[onset] = self.hand.steps(self.rng.uniform(0.7, 2.2 - 0.5 * min(retries, 2)))
+                self.pauses[onset] = self.hand.steps(self.rng.uniform(0.7, 1.4 if retries else 2.2))
         self.count = 0
         self.pause: Script | None = None
 

@@ -102,8 +102,8 @@ def let_go(hand: Hand) -> Script:
     """Open over a held cube below the success height and draw back upwards a little."""
     assert height(hand.raw) < SUCCESS_HEIGHT + 0.01, "a drop must not begin as a success"
     yield from hand.set_grip(OPEN, max(8, hand.steps(0.5)))
-    back = hand.position + np.append(hand.rng.uniform(-0.02, 0.02, 2), hand.rng.uniform(0.03, 0.09))
-    yield from hand.move(back, 0.015, 1.2)
+    back = hand.position + np.append(hand.rng.uniform(-0.02, 0.02, 2), hand.rng.uniform(0.02, 0.06))
+    yield from hand.move(back, 0.015, 0.8)
 
 
 def miss(hand: Hand) -> Script:
@@ -112,7 +112,7 @@ def miss(hand: Hand) -> Script:
     beside = np.array([np.cos(side), np.sin(side), 0.0]) * hand.rng.uniform(*MISS)
     target = cube_position(hand.raw) + beside + (0, 0, hand.rng.uniform(0.0, 0.015))
     yield from hand.move(target, 0.012, 1.5, speed=hand.rng.uniform(0.6, 1.0) * hand.speed)
-    yield from hand.set_grip(CLOSE, hand.steps(hand.rng.uniform(0.5, 0.9)))
+    yield from hand.set_grip(CLOSE, hand.steps(hand.rng.uniform(0.6, 1.0)))
     if hand.rng.random() < 0.5:  # notices only after rising with empty fingers
         yield from hand.move(target + (0, 0, hand.rng.uniform(0.03, 0.08)), 0.02, 1.0)
     yield from hand.set_grip(OPEN, hand.steps(0.3))

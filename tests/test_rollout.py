@@ -1,0 +1,147 @@
+"""The rollout loop: episodes depend on their trial alone; chunks, noise, ledger, recording and workers."""
+
+import json
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("robosuite", reason="pip install -e .[robosuite]")
+from envs.oracles.lift import LiftOracle
+from envs.oracles.mix import OracleMix
+from envs.robosuite_env import RoboSuiteEnv
+from envs.rollout import Trial, TrialLedger, evaluate_trials, record, rollout
+from episodes.store import EpisodeStore
+from episodes.types import Episode
+
+make_env = partial(RoboSuiteEnv, image_size=32, cameras=("wrist",), max_steps=36)
+make_oracle = partial(LiftOracle, mix=OracleMix())
+
+
+class Scripted:
+    """Answers with chunks of 4: dimension 0 counts the act calls, dimension 1 the position in the chunk."""
+
+    def __init__(self, n: int) -> None:
+        self.n, self.calls, self.asked = n, np.zeros(n, int), []
+
+    def reset(self, mask: np.ndarray, seeds: np.ndarray, instructions: Sequence[str]) -> None:
+        self.calls[mask] = 0
+
+    def act(self, observations: Sequence[object]) -> np.ndarray:
+        self.asked.append([o is not None for o in observations])
+        chunks = np.zeros((self.n, 4, 7), np.float32)
+        chunks[:, :, 0] = 0.01 * self.calls[:, None]
+        chunks[:, :, 1] = 0.01 * np.arange(4)
+        self.calls += [o is not None for o in observations]
+        return chunks
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[list[RoboSuiteEnv]]:
+    envs = [make_env(), make_env()]
+    yield envs
+    for env in envs:
+        env.close()
+
+
+def same(a: Episode, b: Episode) -> bool:
+    arrays = ("proprio", "actions", "rewards", "terminated", "truncated", "segments", "progress")
+    return (
+        all(np.array_equal(getattr(a, name), getattr(b, name)) for name in arrays)
+        and all(np.array_equal(a.images[c], b.images[c]) for c in a.images)
+        and (a.success, a.provenance, a.hz) == (b.success, b.provenance, b.hz)
+    )
+
+
+def test_episodes_depend_on_their_trial_alone(pair: list[RoboSuiteEnv]) -> None:
+    trials = [Trial(s) for s in (5, 1, 6)]
+    settings = {"source": "oracle", "action_noise": 0.1, "iteration": 2}
+    one = list(rollout(make_oracle(pair[:1]), pair[:1], trials, **settings))
+    two = list(rollout(make_oracle(pair), pair, trials, **settings))
+    backwards = list(rollout(make_oracle(pair), pair, trials[::-1], **settings))[::-1]
+    assert [e.provenance.seed for e in two] == [5, 1, 6], "trial order, though lengths differ"
+    assert len({len(e) for e in one}) > 1
+    assert all(same(a, b) and same(a, c) for a, b, c in zip(one, two, backwards, strict=True))
+    assert one[0].provenance.iteration == 2 and one[0].provenance.variant
+    assert one[0].images["wrist"].shape == (len(one[0]) + 1, 32, 32, 3)
+
+
+def test_noise_is_executed_but_not_recorded(pair: list[RoboSuiteEnv]) -> None:
+    actor = Scripted(1)
+    clean, noisy = (
+        next(rollout(actor, pair[:1], [Trial(1)], source="policy:x", action_noise=sigma)) for sigma in (0.0, 0.3)
+    )
+    assert np.array_equal(clean.actions, noisy.actions)
+    assert not np.array_equal(clean.proprio, noisy.proprio)
+    assert np.array_equal(clean.proprio[:, 9:], noisy.proprio[:, 9:]) or np.allclose(
+        clean.proprio[:, 9:], noisy.proprio[:, 9:], atol=2e-3
+    ), "the gripper gets no noise"
+    assert (clean.segments == 4).all() and clean.provenance.variant == "", "an actor without labels leaves none"
+
+
+@pytest.mark.parametrize(("execute", "position"), [(None, [0, 1, 2, 3, 0, 1]), (2, [0, 1, 0, 1, 0, 1])])
+def test_chunks_are_executed_as_asked(pair: list[RoboSuiteEnv], execute: int | None, position: list[int]) -> None:
+    episode = next(rollout(Scripted(1), pair[:1], [Trial(1)], source="policy:x", execute=execute))
+    np.testing.assert_allclose(episode.actions[:6, 1], 0.01 * np.array(position), atol=1e-6)
+    assert len(episode) == 36 and episode.truncated[-1]
+
+
+def test_slots_in_the_middle_of_a_chunk_are_not_asked(pair: list[RoboSuiteEnv]) -> None:
+    actor = Scripted(2)
+    list(rollout(actor, pair, [Trial(1), Trial(2), Trial(3)], source="policy:x"))
+    assert [True, True] in actor.asked and [False, False] not in actor.asked
+    assert [True, False] in actor.asked, "the third trial runs alone, and the idle slot is passed None"
+
+
+def test_too_short_chunks_are_named(pair: list[RoboSuiteEnv]) -> None:
+    with pytest.raises(ValueError, match=r"Scripted.*\(1, 4, 7\).*execute=5"):
+        next(rollout(Scripted(1), pair[:1], [Trial(1)], source="policy:x", execute=5))
+
+
+def test_ledger_survives_a_torn_line(tmp_path: Path) -> None:
+    path = tmp_path / "trials.jsonl"
+    ledger = TrialLedger(path)
+    for seed in (3, 1):
+        ledger.add({"key": Trial(seed).key, "seed": seed, "success": True})
+    with pytest.raises(ValueError, match="seed=3 is already"):
+        ledger.add({"key": "seed=3"})
+    with open(path, "ab") as file:
+        file.write(b'{"key": "seed=2", "se')  # the machine died here
+    again = TrialLedger(path)
+    assert [row["seed"] for row in again.rows] == [3, 1]
+    assert again.pending([Trial(s) for s in (1, 2, 3, 4)]) == [Trial(2), Trial(4)]
+    again.add({"key": "seed=2", "seed": 2, "success": False})
+    assert [json.loads(line)["seed"] for line in path.read_text().splitlines()] == [3, 1, 2]
+    path.write_bytes(b"nonsense\n" + path.read_bytes())
+    with pytest.raises(ValueError, match="line 1 is not a row"):
+        TrialLedger(path)
+
+
+def test_evaluation_continues_from_its_ledger(tmp_path: Path, pair: list[RoboSuiteEnv]) -> None:
+    trials = [Trial(s) for s in (0, 1, 2)]
+    ledger = TrialLedger(tmp_path / "trials.jsonl")
+    part = evaluate_trials(make_env, make_oracle, trials[1:2], source="oracle", ledger=ledger)
+    rows = evaluate_trials(make_env, make_oracle, trials, source="oracle", ledger=TrialLedger(ledger.path), slots=2)
+    assert [row["seed"] for row in rows] == [0, 1, 2] and rows[1] == part[0]
+    episodes = list(rollout(make_oracle(pair[:1]), pair[:1], trials, source="oracle"))
+    assert [(r["success"], r["steps"], r["seconds"]) for r in rows] == [
+        (e.success, len(e), len(e) / 10) for e in episodes
+    ]
+    assert [r["seed"] for r in TrialLedger(ledger.path).rows] == [1, 0, 2]
+
+
+@pytest.mark.slow
+def test_recording_is_the_same_on_one_and_two_workers_and_continues(tmp_path: Path) -> None:
+    trials = [Trial(s) for s in range(3)]
+    hashes = []
+    for workers in (1, 2):
+        spec = (env := make_env()).spec_
+        env.close()
+        with EpisodeStore.create(tmp_path / f"store{workers}", spec) as store:
+            for part in (trials[:1], trials):  # the second call finds seed 0 done
+                record(make_env, make_oracle, part, store, source="oracle", workers=workers, block=2, action_noise=0.1)
+            assert [row["seed"] for row in store.index] == [0, 1, 2]
+            hashes.append(store.content_hash)
+    assert hashes[0] == hashes[1]
