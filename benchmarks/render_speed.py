@@ -14,6 +14,7 @@ import json
 import os
 import platform
 import time
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -47,10 +48,14 @@ def gym_wrapper(cameras: list[str], size: int, hz: float) -> Any:
         renderer="mujoco",
         seed=MODEL_SEED,
     )
-    return GymWrapper(raw, keys=[f"{name}_image" for name in names], flatten_obs=False)
+    with warnings.catch_warnings():  # float64 spaces
+        warnings.simplefilter("ignore")
+        return GymWrapper(raw, keys=[f"{name}_image" for name in names], flatten_obs=False)
 
 
 def run_wrapper(env: Any, seed: int, actions: np.ndarray) -> tuple[list[float], np.ndarray, dict[str, np.ndarray]]:
+    # robosuite never makes its GL context current again; after another renderer it would read that one's buffer.
+    env.unwrapped.sim._render_context_offscreen.gl_ctx.make_current()
     env.unwrapped.rng.bit_generator.state = np.random.default_rng(seed).bit_generator.state
     env.reset()
     seconds, states = [], []
