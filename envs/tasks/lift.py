@@ -62,7 +62,7 @@ TASK = Task(
     success=success,
     progress=progress,
     cameras={
-        "agentview": Camera("agentview", position=(0.5, 0.0, 1.35), target=(0.0, 0.0, 0.90), fovy=28.0),
+        "agentview": Camera("agentview", position=(0.5, 0.0, 1.35), target=(-0.02, 0.0, 0.95), fovy=28.0),
         "wrist": Camera("robot0_eye_in_hand"),
     },
 )
