@@ -9,6 +9,7 @@ import os
 from types import ModuleType
 
 ROBOSUITE_EXTRA = "pip install -e .[robosuite]"
+NO_GL = "MUJOCO_GL={gl} cannot draw here ({error}); install libegl1 libegl-mesa0 libgl1-mesa-dri, or libosmesa6"
 
 
 def egl_devices() -> int:
@@ -27,9 +28,10 @@ def egl_devices() -> int:
 
 
 def choose_gl() -> str:
-    """Set MUJOCO_GL, unless it is set, to egl where a device answers and to osmesa otherwise; returns the choice."""
+    """Set MUJOCO_GL, unless it is set, to egl where a device answers, else to osmesa, else to disabled; returns it."""
     if "MUJOCO_GL" not in os.environ:
-        os.environ["MUJOCO_GL"] = "egl" if egl_devices() else "osmesa"
+        software = "osmesa" if ctypes.util.find_library("OSMesa") else "disabled"
+        os.environ["MUJOCO_GL"] = "egl" if egl_devices() else software
     if os.environ["MUJOCO_GL"] in ("egl", "osmesa"):
         os.environ.setdefault("PYOPENGL_PLATFORM", os.environ["MUJOCO_GL"])
     return os.environ["MUJOCO_GL"]
@@ -44,4 +46,6 @@ def load_robosuite() -> ModuleType:
         import robosuite
     except ImportError as error:
         raise ImportError(f"this environment needs robosuite ({error}); install it with: {ROBOSUITE_EXTRA}") from error
+    except AttributeError as error:  # PyOpenGL's way of saying that the library of MUJOCO_GL is missing
+        raise ImportError(NO_GL.format(gl=os.environ["MUJOCO_GL"], error=error)) from error
     return robosuite

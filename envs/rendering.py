@@ -16,7 +16,7 @@ import mujoco
 import numpy as np
 import numpy.typing as npt
 
-from envs.backend import choose_gl
+from envs.backend import NO_GL, choose_gl
 from envs.tasks.base import Camera
 
 MODES = ("stock", "fast")
@@ -25,13 +25,17 @@ LARGE_MESH = 400  # faces; the panda's 17 meshes above it are 96 % of its 168,00
 
 def _gl_context(width: int, height: int) -> Any:
     # By name: mujoco.GLContext read MUJOCO_GL when mujoco was first imported, perhaps before choose_gl.
-    if choose_gl() == "egl":
-        from mujoco.egl import GLContext
-    elif choose_gl() == "osmesa":
-        from mujoco.osmesa import GLContext
-    else:
-        from mujoco import GLContext
-    return GLContext(width, height)
+    gl = choose_gl()
+    try:
+        if gl == "egl":
+            from mujoco.egl import GLContext
+        elif gl == "osmesa":
+            from mujoco.osmesa import GLContext
+        else:
+            from mujoco import GLContext
+        return GLContext(width, height)
+    except (ImportError, AttributeError, RuntimeError) as error:
+        raise ImportError(NO_GL.format(gl=gl, error=error)) from error
 
 
 _open: weakref.WeakSet[Renderer] = weakref.WeakSet()

@@ -17,7 +17,7 @@ class LiftOracle(ScriptedOracle):
     """Lifts the red cube, or fails to in one of the ways of OracleMix."""
 
     def script(self, hand: Hand, styles: tuple[str, ...], rng: np.random.Generator) -> Script:
-        hover = rng.uniform(0.06, 0.11)
+        hover = rng.uniform(0.06, 0.08)
         if "retry_miss" in styles:
             yield from approach(hand, hover)
             hand.mistake()
@@ -58,18 +58,16 @@ def align(hand: Hand) -> None:
 
 
 def approach(hand: Hand, hover: float) -> Script:
-    """Above the cube, by way of a random point beside the straight line, with the fingers open and aligned."""
+    """Straight to a point above the cube, with the fingers open and aligned."""
     hand.grip = OPEN
     align(hand)
-    aside = np.append(hand.rng.uniform(-0.03, 0.03, 2), hand.rng.uniform(0.0, 0.05))
-    yield from hand.move(lambda: cube_position(hand.raw) + (0, 0, hover) + aside, 0.03, 2.0)
     yield from hand.move(lambda: cube_position(hand.raw) + (0, 0, hover), 0.015, 2.0, settle=True)
 
 
 def grasp(hand: Hand) -> Script:
     """Descend around the cube and close until both pads have held it a while (the gripper takes 10 steps to close)."""
     offset = np.append(np.zeros(2), hand.rng.uniform(-0.003, 0.006))
-    speed = hand.rng.uniform(0.5, 0.8) * hand.speed
+    speed = 0.7 * hand.speed
     yield from hand.move(lambda: cube_position(hand.raw) + offset, 0.007, 2.0, speed)
     hand.grip = CLOSE
     anchor, held = hand.position, 0
@@ -82,9 +80,8 @@ def grasp(hand: Hand) -> Script:
 
 def lift(hand: Hand) -> Script:
     """Raise the cube well above the success height and keep it there; ends only if the cube is lost."""
-    target = hand.position + (0, 0, hand.rng.uniform(0.07, 0.14))
-    target[:2] += hand.rng.uniform(-0.02, 0.02, 2)
-    speed = hand.speed * hand.rng.uniform(0.4, 0.9)
+    target = hand.position + (0, 0, 0.12)
+    speed = 0.7 * hand.speed
     while np.linalg.norm(cube_position(hand.raw) - hand.position) < LOST:
         yield hand.towards(target, speed)
 
