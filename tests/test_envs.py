@@ -267,9 +267,9 @@ def test_progress_stages(state_env: RoboSuiteEnv) -> None:
 
 
 def test_two_renderers_in_one_process_do_not_mix(image_env: RoboSuiteEnv) -> None:
-    other = RoboSuiteEnv(image_size=32, cameras=("agentview",))
+    alone, _ = image_env.reset(seed=4)  # before the other context exists
+    other = RoboSuiteEnv(image_size=32, cameras=("agentview",), render="stock")
     try:
-        alone, _ = image_env.reset(seed=4)
         other.reset(seed=9)
         put_cube(other, np.array([0.0, 0.1, 0.821]))
         other._observation()

@@ -108,7 +108,7 @@ def test_ledger_survives_a_torn_line(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="seed=3 is already"):
         ledger.add({"key": "seed=3"})
     with open(path, "ab") as file:
-        file.write(b'{"key": "seed=2", "se')  # the machine died here
+        file.write(b'{"key": "seed=2", "seed": 2, "success": true, "steps": 12345, "sec')  # the machine died here
     again = TrialLedger(path)
     assert [row["seed"] for row in again.rows] == [3, 1]
     assert again.pending([Trial(s) for s in (1, 2, 3, 4)]) == [Trial(2), Trial(4)]
