@@ -43,7 +43,8 @@ def rate(workers: int, count: int, image_size: int) -> tuple[float, list[int]]:
     results = list(map_jobs(partial(episodes, image_size), jobs, workers=workers))
     seconds = sum(end - start for start, end, _ in results) / workers
     overlap = min(end for _, end, _ in results) - max(start for start, _, _ in results)
-    assert workers == 1 or overlap > 0.8 * seconds, "the workers did not run at the same time; use more episodes"
+    if workers > 1 and overlap < 0.6 * seconds:
+        raise SystemExit("the workers hardly ran at the same time: use more episodes or a quieter machine")
     lengths = [0] * count
     for job, (_, _, found) in zip(jobs, results, strict=True):
         for seed, length in zip(job, found, strict=True):
@@ -58,13 +59,14 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="worker processes to compare with one")
     parser.add_argument("--out", type=Path, help="write the JSON here")
     args = parser.parse_args()
+    load = os.getloadavg()[0]  # above 0.5 or so the speedup says more about the other processes
     one, lengths = rate(1, args.episodes, args.image_size)
     many, again = rate(args.workers, args.episodes, args.image_size)
     assert lengths == again, "the episodes differ between 1 and several workers"
     report = {
         "benchmark": "worker_scaling",
         "cpus": os.cpu_count(),
-        "load": round(os.getloadavg()[0], 2),
+        "load_before": round(load, 2),
         "episodes": args.episodes,
         "image_size": args.image_size,
         "episodes_per_second": {"1": round(one, 3), str(args.workers): round(many, 3)},
