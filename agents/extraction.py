@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from episodes.types import SEGMENTS
 from valuefns import advantage
 
 Values = Sequence[np.ndarray]
+
 
 @dataclass
 class AdvantageConfig:
@@ -60,7 +62,7 @@ def _split(store: Episodes, flat: np.ndarray) -> list[np.ndarray]:
     return np.split(flat, np.cumsum([row["length"] for row in store.index])[:-1])
 
 
-def _labels(store: Episodes, made_by: str, weight: Sequence[np.ndarray], **columns: Sequence[np.ndarray]) -> Labels:
+def _labels(store: Episodes, made_by: str, weight: Sequence[np.ndarray], **columns: Any) -> Labels:
     return Labels.from_arrays(store, made_by, weight=[w.astype(np.float32) for w in weight], **columns)
 
 
@@ -84,13 +86,15 @@ def filtered_bc(store: Episodes, values: Values, config: ExtractionConfig) -> La
     """Clone the steps whose advantage passes: w = 1[A >= kappa] (WVM E.6), kappa a percentile, 0, or strictly 0."""
     A = np.concatenate(advantages(store, values, config.advantage))
     if config.filter == "percentile":
-        passed = A >= np.quantile(A, 1 - config.keep)
+        passed = np.quantile(A, 1 - config.keep) <= A
     elif config.filter in ("binary", "strict"):
         passed = A >= 0 if config.filter == "binary" else A > 0
     else:
         raise ValueError(f"filter={config.filter!r}: choose percentile, binary or strict")
     if not passed.any():
-        raise ValueError(f"filtered_bc: no step has an advantage above the {config.filter} threshold; use filter=percentile")
+        raise ValueError(
+            f"filtered_bc: no step has an advantage above the {config.filter} threshold; use filter=percentile"
+        )
     return _labels(store, "filtered_bc", _split(store, passed), advantage=_split(store, A))
 
 
@@ -123,7 +127,8 @@ def recap(store: Episodes, values: Values, config: ExtractionConfig) -> Labels:
 
 Labeller = Callable[[Episodes, Values, ExtractionConfig], Labels]
 LABELLERS: dict[str, Labeller] = {
-    f.__name__: f for f in (bc, filtered_bc, success_bc, label_bc, awr, recap)  # type: ignore[attr-defined]
+    f.__name__: f
+    for f in (bc, filtered_bc, success_bc, label_bc, awr, recap)  # type: ignore[attr-defined]
 }
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from agents.flow_model import FlowConfig, FlowModel
 from agents.policy import Policy
-from episodes.labels import Labels
+from episodes.labels import NULL, POSITIVE, Labels
 from episodes.store import Episodes
 from episodes.types import EnvSpec, Observation
 from episodes.windows import ActionWindows, DecodedCache
@@ -34,7 +34,7 @@ class FlowPolicy(Policy):
         if not 1 <= config.execute <= config.chunk:
             raise ValueError(f"flow: execute={config.execute} must be between 1 and chunk={config.chunk}")
         self.config, self.spec, self.device = config, spec, device
-        self.execute, self.indicator, self.guidance = config.execute, config.indicator, config.guidance
+        self.execute, self.indicator, self.guidance = config.execute, NULL, config.guidance
         torch.manual_seed(seed)
         self.model = FlowModel(config, len(spec.cameras), spec.image_size, spec.proprio_dim, spec.action_dim).to(device)
         self._noise: list[np.random.Generator] = []
@@ -47,6 +47,7 @@ class FlowPolicy(Policy):
         self, store: Episodes, labels: Labels, seed: int = 0, folder: Path | None = None, cache: Path | None = None
     ) -> FlowPolicy:
         self.spec.require_same(store.spec, f"store {store.path}")
+        self.indicator = POSITIVE if "indicator" in labels else NULL  # never act with a token it has not been shown
         data = DecodedCache(store, cache)
         for name, x in (("proprio", data.proprio), ("action", data.actions)):
             getattr(self.model, f"{name}_mean").copy_(torch.as_tensor(x.mean(0)))
@@ -90,12 +91,13 @@ class FlowPolicy(Policy):
             self.guidance,
             torch.as_tensor(noise).to(self.device),
         )
-        low, high = np.float32(self.spec.action_low), np.float32(self.spec.action_high)
+        low, high = np.array(self.spec.action_low, np.float32), np.array(self.spec.action_high, np.float32)
         chunks[asked] = np.clip(sampled.cpu().numpy(), low, high)
         return chunks
 
     def save(self, folder: Path) -> None:
-        save_module(folder, self.model, {"kind": "flow", "config": asdict(self.config), "spec": self.spec.to_json()})
+        config = {"config": asdict(self.config), "indicator": self.indicator, "spec": self.spec.to_json()}
+        save_module(folder, self.model, {"kind": "flow"} | config)
 
     @classmethod
     def load(cls, folder: Path, device: str = "cpu") -> FlowPolicy:
@@ -105,5 +107,6 @@ class FlowPolicy(Policy):
             raise ValueError(f"policy {folder}: kind {raw.get('kind')!r} is not flow; name a folder of a flow policy")
         training = TrainerConfig(**raw["config"].pop("training"))
         policy = cls(FlowConfig(**raw["config"], training=training), EnvSpec.from_json(raw["spec"]), device=device)
+        policy.indicator = raw["indicator"]
         load_module(folder, policy.model)
         return policy.eval()

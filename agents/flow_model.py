@@ -28,7 +28,6 @@ class FlowConfig:
     noise_samples: int = 4  # noise draws per encoded image
     euler_steps: int = 5
     indicator_dropout: float = 0.3  # share of indicators replaced by null (pi*0.6)
-    indicator: int = 1  # token it acts with: 0 negative, 1 positive, 2 null
     guidance: float = 1.0  # beta; 1: no guidance
     training: TrainerConfig = field(
         default_factory=lambda: TrainerConfig(

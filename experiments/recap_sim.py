@@ -34,10 +34,10 @@ from episodes.labels import Labels
 from episodes.store import EpisodeStore
 from episodes.workers import map_jobs
 from experiments import schemas
+from experiments.report.page import write_report
 from experiments.run_folder import RunFolder, write_json
 from experiments.schemas import RecapSimConfig
 from experiments.stages import Arm, ArmJob, collect, evaluation_seeds, run_arm, score
-from experiments.report.page import write_report
 from experiments.value_report import truths, value_metrics, write_frames
 from experiments.videos import draw_run_videos
 
@@ -67,7 +67,8 @@ def run_all(config: DictConfig) -> None:
         values, place = score(settings, store, settings.valuefn, workers=settings.workers)
     with run.stage("policies"):
         arms = [
-            Arm(method, method, str(place / "values.npz"), iterations=settings.iterations) for method in settings.methods
+            Arm(method, method, str(place / "values.npz"), iterations=settings.iterations)
+            for method in settings.methods
         ]
         jobs = [ArmJob(settings, arm, store.path, run.path / "arms" / arm.name) for arm in arms]
         rows = []
@@ -123,17 +124,21 @@ def write_results(
     held_out = "by models that had not seen the episode" if settings.folds > 1 else "on the episodes it was fitted on"
     write_json(
         run.path / "value_metrics.json",
-        {"rows": metrics, "latents": settings.latents.name, "note": f"Values of {len(store)} episodes, scored {held_out}."},
+        {
+            "rows": metrics,
+            "latents": settings.latents.name,
+            "note": f"Values of {len(store)} episodes, scored {held_out}.",
+        },
     )
-    for source in sorted(value_folder.glob("fold-*/metrics.jsonl")) + sorted(run.path.glob("arms/*/train-*/metrics.jsonl")):
+    for source in sorted(value_folder.glob("fold-*/metrics.jsonl")) + sorted(
+        run.path.glob("arms/*/train-*/metrics.jsonl")
+    ):
         _gather(source, run.path / "metrics.jsonl")
     for fold in sorted(value_folder.glob("fold-*/config.json")):
         shutil.copytree(fold.parent, run.path / "checkpoints" / "value" / fold.parent.name, dirs_exist_ok=True)
     draw_run_videos(run.path, settings, store, values, facts, value_folder)
     summary = [summarise(_row_name(name, k), part) for (name, k), part in _by_arm(rows).items()]
-    write_json(
-        run.path / "summary.json", {"command": run.facts["command"], "seed": settings.seed, "rows": summary}
-    )
+    write_json(run.path / "summary.json", {"command": run.facts["command"], "seed": settings.seed, "rows": summary})
 
 
 def _by_arm(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, int], list[dict[str, Any]]]:

@@ -39,7 +39,11 @@ class CollectConfig:
     episodes: int = 100
     max_steps: int = 100  # time limit of one demonstration
     action_noise: float = 0.15  # sigma on the executed action; the noise-free one is recorded
-    mix: OracleMix = field(default_factory=OracleMix)
+    mix: OracleMix = field(  # two thirds are degraded, so that cloning everything leaves room to improve
+        default_factory=lambda: OracleMix(
+            expert=0.32, hesitation=0.18, retry_miss=0.2, retry_drop=0.1, failure=0.2, combine=0.25
+        )
+    )
 
 
 @dataclass
@@ -47,7 +51,7 @@ class EvaluationConfig:
     """The test of a policy: the same seeds for every method."""
 
     trials: int = 50
-    max_steps: int = 80  # time limit of one trial
+    max_steps: int = 70  # time limit of one trial; an expert needs about 45 steps
     split: str = "eval"  # eval: report once; tune: choose settings
     first: int = 0  # offset into the split's seeds
 
@@ -77,10 +81,28 @@ class RecapSimConfig:
     fresh: bool = False  # start anew instead of continuing the newest unfinished run of the same settings
 
 
+@dataclass
+class StudyConfig:
+    """Which cells of a study to run, and where they are kept."""
+
+    arms: list[str] = field(default_factory=list)  # empty: all
+    seeds: list[int] = field(default_factory=lambda: [0, 1, 2])  # data seeds
+    results: str = "results/recap_lift"
+
+
+@dataclass
+class RecapStudyConfig(RecapSimConfig):
+    """`python experiments/recap_study.py`: the arms that can sink the claim, over data seeds, in cells."""
+
+    latents_wan_vae_tiny: LatentsConfig = MISSING  # of the row that uses the VAE class
+    study: StudyConfig = field(default_factory=StudyConfig)
+
+
 def register() -> None:
     """Register the schemas, once; every experiment calls it before Hydra composes."""
     store = ConfigStore.instance()
     store.store("recap_sim_schema", RecapSimConfig)
+    store.store("recap_study_schema", RecapStudyConfig)
     store.store("schema", TaskConfig, group="task")
     store.store("schema", LatentsConfig, group="latents")
     store.store("viva_schema", ViVaConfig, group="valuefn")

@@ -1,4 +1,4 @@
-"""The stages of the loop as jobs: plain settings in, files out, so that each can be cached, resumed or sent to a worker."""
+"""The stages of the loop as jobs: plain settings in, files out, so that each is cached, resumed or sent to a worker."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from envs.oracles.mix import OracleMix
 from envs.rollout import evaluate_trials, record, rollout
 from episodes import seeds
 from episodes.files import write_atomic, writer_lock
-from episodes.labels import POSITIVE, Labels
+from episodes.labels import Labels
 from episodes.store import Episodes, EpisodeStore
 from episodes.windows import DecodedCache
 from experiments.run_folder import digest, write_json
@@ -85,11 +85,13 @@ def collect(settings: RecapSimConfig) -> EpisodeStore:
 
 
 def fit_latents(settings: RecapSimConfig, store: Episodes) -> LatentsConfig:
-    """Fit the latent encoder on the store's unlabelled frames, once per (frames, settings); published ones need none."""
+    """Fit the latent encoder on the store's unlabelled frames, once per (frames, settings); a published one is ready."""
     encoder = LatentEncoder(settings.latents)
     if encoder.fitted:
         return settings.latents
-    folder = Path(settings.cache) / "latents" / digest(CACHE_FORMAT, store.content_hash, settings.latents, settings.seed)
+    folder = (
+        Path(settings.cache) / "latents" / digest(CACHE_FORMAT, store.content_hash, settings.latents, settings.seed)
+    )
     if not (folder / "model.safetensors").exists():
         data = DecodedCache(store, Path(settings.cache) / "decoded")
         encoder.fit(data.images, settings.seed, settings.device, folder).save(folder)
@@ -143,7 +145,7 @@ class Arm:
     method: str
     values: str  # path of the values of the demonstrations
     shuffled: bool = False  # control: the labels permuted over all steps
-    indicator: int = POSITIVE
+    indicator: int | None = None  # token to act with; None: the policy's own
     iterations: int = 1
 
 
@@ -155,14 +157,16 @@ class ArmJob:
     arm: Arm
     store: Path
     folder: Path
+    policy_of: Path | None = None  # folder of a finished arm whose policy is tested with this arm's token
 
 
-def make_actor(folder: Path, device: str, indicator: int, envs: Sequence[Any]) -> Policy:
+def make_actor(folder: Path, device: str, indicator: int | None, envs: Sequence[Any]) -> Policy:
     """Load a policy for `envs`, whose EnvSpec must be its own."""
     policy = load_policy(folder, device)
     for env in envs:
         policy.spec.require_same(env.spec_, f"policy {folder}")
-    policy.indicator = indicator
+    if indicator is not None:
+        policy.indicator = indicator
     return policy
 
 
@@ -175,7 +179,7 @@ def evaluation_seeds(settings: RecapSimConfig) -> range:
     return pool[evaluation.first : evaluation.first + evaluation.trials]
 
 
-def evaluate(settings: RecapSimConfig, policy: Path, indicator: int, ledger: Path) -> list[dict[str, Any]]:
+def evaluate(settings: RecapSimConfig, policy: Path, indicator: int | None, ledger: Path) -> list[dict[str, Any]]:
     """Roll a saved policy out on the evaluation seeds; rows with success, steps, seconds."""
     from envs.ledger import TrialLedger
 
@@ -195,11 +199,19 @@ def run_arm(job: ArmJob) -> list[dict[str, Any]]:
     if done.exists():
         rows: list[dict[str, Any]] = json.loads(done.read_text())
         return rows
+    if job.policy_of is not None:
+        rows = _tested(settings, arm, 0, job.policy_of / "policy-0", folder)
+        write_json(done, rows)
+        return rows
     store = _own_store(job.store, folder) if arm.iterations > 1 else EpisodeStore.open(job.store)
     cache = Path(settings.cache) / "decoded"
 
     def fit_values(data: EpisodeStore, k: int) -> list[np.ndarray]:
-        return load_values(Path(arm.values)) if k == 0 else score(settings, data, settings.valuefn, folder / f"value-{k}")[0]
+        return (
+            load_values(Path(arm.values))
+            if k == 0
+            else score(settings, data, settings.valuefn, folder / f"value-{k}")[0]
+        )
 
     def label(data: Episodes, values: Sequence[np.ndarray], extraction: Any) -> Labels:
         labels = labeller(arm.method)(data, values, extraction)
@@ -216,7 +228,6 @@ def run_arm(job: ArmJob) -> list[dict[str, Any]]:
         return policy
 
     def collect_own(policy: Policy, k: int) -> Any:
-        policy.indicator = arm.indicator
         env = make_env(settings.task, settings.collect.max_steps)
         first = settings.collect.episodes + (k - 1) * settings.rollouts
         trials = [Trial(s) for s in seeds.train_block(settings.seed, first + settings.rollouts)[first:]]
@@ -224,14 +235,16 @@ def run_arm(job: ArmJob) -> list[dict[str, Any]]:
         env.close()
 
     rows = []
-    for step in improve(
-        store, fit_values, label, settings.labeller, fit_policy, collect_own, arm.iterations
-    ):
+    for step in improve(store, fit_values, label, settings.labeller, fit_policy, collect_own, arm.iterations):
         k = step.iteration
-        for row in evaluate(settings, folder / f"policy-{k}", arm.indicator, folder / f"trials-{k}.jsonl"):
-            rows.append({"arm": arm.name, "method": arm.method, "iteration": k} | row)
+        rows += _tested(settings, arm, k, folder / f"policy-{k}", folder)
     write_json(done, rows)
     return rows
+
+
+def _tested(settings: RecapSimConfig, arm: Arm, k: int, policy: Path, folder: Path) -> list[dict[str, Any]]:
+    rows = evaluate(settings, policy, arm.indicator, folder / f"trials-{k}.jsonl")
+    return [{"arm": arm.name, "method": arm.method, "iteration": k} | row for row in rows]
 
 
 def shuffle(labels: Labels, seed: int) -> Labels:

@@ -41,7 +41,9 @@ def _pace(episode: Episode) -> float:
     return 1.0 / max(1, int(net))
 
 
-def write_frames(path: Path, facts: Sequence[dict[str, Any]], values: Sequence[np.ndarray], labels: Sequence[Labels]) -> None:
+def write_frames(
+    path: Path, facts: Sequence[dict[str, Any]], values: Sequence[np.ndarray], labels: Sequence[Labels]
+) -> None:
     """Write frames.parquet: one row per step with value (progress units), truths and the labels' columns."""
     columns: dict[str, list[Any]] = {
         k: [] for k in ("episode", "frame", "variant", "success", "segment", "value", "progress", "oracle")
@@ -96,7 +98,15 @@ def value_metrics(facts: Sequence[dict[str, Any]], values: Sequence[np.ndarray])
         mean, low, high = bootstrap_mean(defined) if len(defined) else (np.nan,) * 3
         undefined = len(scores.get(name, [])) - len(defined)
         rows.append(
-            {"name": name, "what": what, "mean": mean, "low": low, "high": high, "n": len(defined), "undefined": undefined}
+            {
+                "name": name,
+                "what": what,
+                "mean": mean,
+                "low": low,
+                "high": high,
+                "n": len(defined),
+                "undefined": undefined,
+            }
         )
     if success.any() and not success.all():
         rows.append(

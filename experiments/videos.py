@@ -45,13 +45,17 @@ def draw_run_videos(
         env = make_env(settings.task, settings.evaluation.max_steps)
         chosen = [m for m in ("bc", *reversed(settings.methods)) if m in settings.methods]
         for method in list(dict.fromkeys(chosen))[: settings.videos // 2]:
-            policy = make_actor(run / "arms" / method / "policy-0", settings.device, 1, [env])
+            policy = make_actor(run / "arms" / method / "policy-0", settings.device, None, [env])
             (episode,) = rollout(policy, [env], [Trial(evaluation_seeds(settings)[0])], source=f"policy:{method}")
             ending = "succeeds" if episode.success else "fails"
             name = f"policy-{method}.mp4"
             _draw(run / "videos" / name, episode, value.score(episode), f"{method} {ending}")
             entries.append(
-                {"file": name, "title": f"Policy: {method}", "caption": f"Evaluation trial 0; it {ending}. Blue: the learned value."}
+                {
+                    "file": name,
+                    "title": f"Policy: {method}",
+                    "caption": f"Evaluation trial 0; it {ending}. Blue: the learned value.",
+                }
             )
         env.close()
     write_json(run / "videos" / "index.json", entries)

@@ -32,7 +32,9 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except FileNotFoundError:
         raise ValueError(f"checkpoint {path}: no such file; train first or name another folder") from None
     except (SafetensorError, OSError, json.JSONDecodeError) as error:
-        raise ValueError(f"checkpoint {path}: not a readable safetensors file ({error}); delete it and train again") from None
+        raise ValueError(
+            f"checkpoint {path}: not a readable safetensors file ({error}); delete it and train again"
+        ) from None
     return tensors, meta
 
 

@@ -90,7 +90,9 @@ class LatentEncoder(nn.Module):
     def _train_vae(self, images: np.ndarray, seed: int, device: str, folder: Path | None) -> None:
         training = self.config.training
         if training is None:
-            raise ValueError("latents=wan_vae without a checkpoint needs its training settings; use latents=wan_vae_tiny")
+            raise ValueError(
+                "latents=wan_vae without a checkpoint needs its training settings; use latents=wan_vae_tiny"
+            )
 
         def batch(step: int) -> dict[str, np.ndarray]:
             rng = np.random.default_rng([seed, step])
@@ -143,7 +145,7 @@ def _patches(images: Tensor) -> Tensor:
 def encode_frames(
     encoder: LatentEncoder, frames: np.ndarray, shift: int = 0, copies: int = 1, seed: int = 0, batch: int = 256
 ) -> np.ndarray:
-    """Encode frames uint8 (N, V, H, W, 3) once: float16 (copies, N, V, C', H', W'), copy 0 unshifted, the rest shifted."""
+    """Encode frames uint8 (N, V, H, W, 3) once: float16 (copies, N, V, C', H', W'); copy 0 is unshifted."""
     N, V = frames.shape[:2]
     out = None
     for copy in range(copies):

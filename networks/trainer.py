@@ -66,7 +66,9 @@ class Trainer:
         if config.precision not in ("bf16", "no"):
             raise ValueError(f"precision={config.precision!r}: choose bf16 or no")
         if device.startswith("cuda") and not torch.cuda.is_available():
-            raise ValueError(f"device={device}: no CUDA device is visible to torch; use device=cpu or install its driver")
+            raise ValueError(
+                f"device={device}: no CUDA device is visible to torch; use device=cpu or install its driver"
+            )
         self.config, self.folder, self.name, self.seed = config, folder, name, seed
         trackers: list[str] = (["tensorboard"] if folder else []) + (["wandb"] if config.wandb else [])
         self.accelerator = Accelerator(
@@ -94,7 +96,11 @@ class Trainer:
         ema = EMAModel(trained, decay=config.ema_decay, foreach=True) if config.ema_decay > 0 else None
         first = self._resume(module, optimizer, ema)
         bar = tqdm(
-            total=config.steps, initial=first, desc=self.name, mininterval=0.5 if sys.stderr.isatty() else 20, leave=False
+            total=config.steps,
+            initial=first,
+            desc=self.name,
+            mininterval=0.5 if sys.stderr.isatty() else 20,
+            leave=False,
         )
         losses: list[Tensor] = []
         started = time.monotonic()
@@ -107,7 +113,9 @@ class Trainer:
                 ema.step(trained)
             bar.update()
             if (step + 1) % config.log_every == 0 or step + 1 == config.steps:
-                self._log(step + 1, losses, optimizer.param_groups[0]["lr"], (step + 1 - first) / (time.monotonic() - started))
+                self._log(
+                    step + 1, losses, optimizer.param_groups[0]["lr"], (step + 1 - first) / (time.monotonic() - started)
+                )
                 losses = []
             if config.checkpoint_every and (step + 1) % config.checkpoint_every == 0 and step + 1 < config.steps:
                 self._save(module, optimizer, ema, step + 1)
@@ -125,13 +133,19 @@ class Trainer:
         micro = []
         for i in range(config.accumulation):
             draw = (step * config.accumulation + i) * ranks + accelerator.process_index
-            micro.append({k: torch.as_tensor(v).to(accelerator.device, non_blocking=True) for k, v in batches(draw).items()})
-        weights = [b.pop("weight") if "weight" in b else torch.ones(len(next(iter(b.values()))), device=accelerator.device) for b in micro]
+            micro.append(
+                {k: torch.as_tensor(v).to(accelerator.device, non_blocking=True) for k, v in batches(draw).items()}
+            )
+        weights = [
+            b.pop("weight") if "weight" in b else torch.ones(len(next(iter(b.values()))), device=accelerator.device)
+            for b in micro
+        ]
         total = accelerator.reduce(torch.stack([w.sum() for w in weights]).sum(), reduction="sum") + 1e-6
         loss_sum = torch.zeros((), device=accelerator.device)
         for i, (batch, weight) in enumerate(zip(micro, weights, strict=True)):
-            with accelerator.no_sync(model) if i + 1 < len(micro) else nullcontext(), torch.autocast(
-                accelerator.device.type, torch.bfloat16, enabled=config.precision == "bf16"
+            with (
+                accelerator.no_sync(model) if i + 1 < len(micro) else nullcontext(),
+                torch.autocast(accelerator.device.type, torch.bfloat16, enabled=config.precision == "bf16"),
             ):
                 losses = model(batch)
                 assert losses.shape == weight.shape, f"loss {tuple(losses.shape)} for weights {tuple(weight.shape)}"
@@ -147,12 +161,17 @@ class Trainer:
     def _log(self, step: int, losses: list[Tensor], lr: float, speed: float) -> None:
         loss = float(torch.stack(losses).mean())
         if not np.isfinite(loss):
-            raise FloatingPointError(f"{self.name}: loss is {loss} at step {step}; lower the learning rate or use precision=no")
+            raise FloatingPointError(
+                f"{self.name}: loss is {loss} at step {step}; lower the learning rate or use precision=no"
+            )
         self.accelerator.log({"loss": loss, "lr": lr, "steps_per_second": speed}, step=step)
         if self.folder is not None and self.accelerator.is_main_process:
             self.folder.mkdir(parents=True, exist_ok=True)
             with open(self.folder / "metrics.jsonl", "a") as f:
-                f.write(json.dumps({"stage": self.name, "step": step, "loss": loss, "lr": lr, "steps_per_second": speed}) + "\n")
+                f.write(
+                    json.dumps({"stage": self.name, "step": step, "loss": loss, "lr": lr, "steps_per_second": speed})
+                    + "\n"
+                )
 
     def _save(self, module: nn.Module, optimizer: Any, ema: EMAModel | None, step: int) -> None:
         if self._checkpoint is None or not self.accelerator.is_main_process:

@@ -32,7 +32,11 @@ def load_transformer(config: WanConfig, dtype: torch.dtype = torch.float32) -> A
 
     if config.checkpoint:
         return WanTransformer3DModel.from_pretrained(
-            config.checkpoint, subfolder="transformer", revision=config.revision, torch_dtype=dtype, use_safetensors=True
+            config.checkpoint,
+            subfolder="transformer",
+            revision=config.revision,
+            torch_dtype=dtype,
+            use_safetensors=True,
         )
     return WanTransformer3DModel(
         patch_size=(1, 2, 2),

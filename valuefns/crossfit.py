@@ -78,5 +78,3 @@ def cross_fit(
             values[i] = v
     assert all(v is not None for v in values), "every episode belongs to exactly one fold"
     return [v for v in values if v is not None]
-
-

@@ -37,5 +37,7 @@ class OracleValue(ValueFunction):
 
     def score(self, episode: Episode, causal: bool = False) -> np.ndarray:
         if np.isnan(episode.progress).any():
-            raise ValueError(f"oracle value: episode with seed {episode.provenance.seed} has no simulator progress; use viva")
+            raise ValueError(
+                f"oracle value: episode with seed {episode.provenance.seed} has no simulator progress; use viva"
+            )
         return ((1 + episode.progress) / 2).astype(np.float32)

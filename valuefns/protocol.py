@@ -49,5 +49,5 @@ class ValueFunction(ABC):
         """Return a causal reader for n environments; a value that knows the episode's outcome has none."""
         raise ValueError(f"value {self.name!r} needs a finished episode, so it cannot be read online; use viva")
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path) -> None:  # noqa: B027  nothing to write is the rule, not an omission
         """Write everything `load_value` needs to `folder`; nothing for a value without parameters."""

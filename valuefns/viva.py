@@ -42,7 +42,9 @@ class ViVa(ValueFunction):
         config = self.config
         self.spec = store.spec
         if len(store.spec.cameras) > 3:
-            raise ValueError(f"viva: {len(store.spec.cameras)} cameras in the store, the model takes at most 3; record fewer")
+            raise ValueError(
+                f"viva: {len(store.spec.cameras)} cameras in the store, the model takes at most 3; record fewer"
+            )
         data = DecodedCache(store)
         if not self.encoder.fitted:
             self.encoder.fit(data.images, self.seed, self.device, folder)
@@ -104,7 +106,13 @@ class _Batches:
     """Draws uniform frames of a store as ViVa training batches; step k depends on (seed, k) alone."""
 
     def __init__(
-        self, store: Episodes, data: DecodedCache, latents: np.ndarray, text: TextEmbedder, config: ViVaConfig, seed: int
+        self,
+        store: Episodes,
+        data: DecodedCache,
+        latents: np.ndarray,
+        text: TextEmbedder,
+        config: ViVaConfig,
+        seed: int,
     ) -> None:
         self.data, self.latents, self.config, self.seed = data, latents, config, seed
         rows = store.index
@@ -144,7 +152,9 @@ class _ViVaStream:
         self.value, self.instructions = value, [""] * n
 
     def reset(self, mask: np.ndarray, instructions: Sequence[str]) -> None:
-        self.instructions = [new if m else old for m, new, old in zip(mask, instructions, self.instructions, strict=True)]
+        self.instructions = [
+            new if m else old for m, new, old in zip(mask, instructions, self.instructions, strict=True)
+        ]
 
     def step(self, observations: Sequence[Observation]) -> np.ndarray:
         assert self.value.spec is not None, "fit or load the value first"

@@ -50,17 +50,10 @@ def holding(hand: Hand) -> bool:
     return grasped(hand.raw, hand.raw.cube.contact_geoms)
 
 
-def align(hand: Hand) -> None:
-    """Turn the finger axis to the nearest of the cube's four sides."""
-    R = hand.raw.sim.data._data.xmat[hand.raw.cube_body_id].reshape(3, 3)
-    yaw = np.arctan2(R[1, 0], R[0, 0])
-    hand.angle += float((yaw - hand.angle + np.pi / 4) % (np.pi / 2) - np.pi / 4)
-
-
 def approach(hand: Hand, hover: float) -> Script:
-    """Straight to a point above the cube, with the fingers open and aligned."""
+    """Straight to a point above the cube, with the fingers open. The hand does not turn to the cube's
+    sides: it fits between the fingers at any angle, and in 64 pixels its angle can hardly be seen."""
     hand.grip = OPEN
-    align(hand)
     yield from hand.move(lambda: cube_position(hand.raw) + (0, 0, hover), 0.015, 2.0, settle=True)
 
 

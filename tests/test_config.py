@@ -1,0 +1,78 @@
+"""Configuration: every preset composes without building a model; a bad key or value is named."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.errors import ConfigCompositionException
+
+from experiments import schemas
+from experiments.schemas import CONF, RecapSimConfig, resolve
+
+ROOT = Path(__file__).parent.parent
+
+
+def composed(*overrides: str) -> RecapSimConfig:
+    schemas.register()
+    with initialize_config_dir(CONF, version_base="1.3"):
+        return resolve(compose("recap_sim", overrides=list(overrides)))
+
+
+@pytest.mark.parametrize("preset", [p.stem for p in sorted(Path(CONF, "preset").glob("*.yaml"))])
+def test_every_preset_composes(preset: str) -> None:
+    settings = composed(f"preset={preset}")
+    assert settings.preset == preset and settings.valuefn.name == "viva"
+
+
+def test_paper_defaults_are_the_papers() -> None:
+    paper = composed("preset=paper")
+    v = paper.valuefn
+    assert (v.horizon, v.lambda_prop, v.lambda_value, v.inference_steps, v.tau_shift) == (50, 1.0, 0.5, 1, 1.0)
+    assert v.training.batch_size == 192 and paper.folds == 1 and v.wan.checkpoint
+    e = paper.labeller
+    assert (e.advantage.n, e.awr_temperature, e.awr_clip, e.keep, e.positive) == (50, 10.0, 2.0, 0.7, 0.4)
+
+
+def test_parts_are_swapped_on_the_command_line_whatever_the_preset() -> None:
+    settings = composed("preset=tiny", "valuefn=constant", "latents=wan_vae_tiny", "methods=[bc]", "labeller=paper")
+    assert (settings.valuefn.name, settings.latents.name, settings.methods) == ("constant", "wan_vae", ["bc"])
+    assert settings.labeller.keep == 0.7
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("valuefn.horizonn=3", "horizonn"),
+        ("seed=abc", "seed"),
+        ("valuefn=vivaa", "vivaa"),
+        ("collect.mix.expert=x", "expert"),
+    ],
+)
+def test_an_unknown_key_or_a_bad_value_is_named(override: str, named: str) -> None:
+    with pytest.raises(ConfigCompositionException) as error:
+        composed(override)
+    assert named in str(error.value) + str(error.value.__cause__)
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("methods=[bc,ppo]", "ppo"),
+        ("device=cuda", "device=cuda"),
+        ("evaluation.split=test", "split"),
+        ("folds=0", "folds"),
+    ],
+)
+def test_the_command_refuses_in_one_line_before_it_works(override: str, named: str, tmp_path: Path) -> None:
+    import torch
+
+    if override == "device=cuda" and torch.cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    command = [sys.executable, "experiments/recap_sim.py", override, f"runs={tmp_path}/runs", f"cache={tmp_path}/cache"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert result.returncode != 0
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith("recap_sim: ") and named in last
+    assert not (tmp_path / "cache").exists()
