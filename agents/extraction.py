@@ -29,6 +29,9 @@ class AdvantageConfig:
     kind: str = "n_step"  # n_step (RECAP) or chunk (WVM E.4)
     n: int = 50  # steps, or the chunk length H
     tail: str = "scaled"  # of the chunk advantage: printed or scaled
+    time_cost: str = (
+        "own"  # n_step: own: a step costs 1/(2T) of its episode's T (ViVa eq. 1); task: T is the time limit
+    )
 
 
 @dataclass
@@ -45,14 +48,21 @@ class ExtractionConfig:
 
 
 def advantages(store: Episodes, values: Values, config: AdvantageConfig) -> list[np.ndarray]:
-    """Return the advantage of every step of every episode, each float32 (T,), in ViVa's scale."""
+    """Return the advantage of every step of every episode, each float32 (T,), in ViVa's scale.
+
+    Ours: time_cost="task". With each episode's own T a step of a fast success costs more than one of a slow failure,
+    and the comparison across episodes, which every labeller makes, prefers the slow ones.
+    """
     if config.kind not in ("n_step", "chunk"):
         raise ValueError(f"advantage kind={config.kind!r}: choose n_step or chunk")
+    if config.time_cost not in ("own", "task"):
+        raise ValueError(f"advantage time_cost={config.time_cost!r}: choose own or task")
     result = []
     for row, v in zip(store.index, values, strict=True):
         T, success = row["length"], row["success"]
         if config.kind == "n_step":
-            result.append(advantage.n_step(v, viva_rewards(T), viva_return(T, success)[:T], config.n))
+            scale = 1.0 if config.time_cost == "own" else T / store.spec.max_steps
+            result.append(advantage.n_step(v, scale * viva_rewards(T), viva_return(T, success)[:T], config.n))
         else:
             result.append(advantage.chunk(v, config.n, config.tail))
     return result

@@ -18,8 +18,8 @@ from episodes.types import EnvSpec, Observation
 class Policy(nn.Module, ABC):
     """A policy: `fit` on a store with labels, `act` on observations; noise is seeded per episode.
 
-    indicator: the advantage token it acts with: POSITIVE after labels with indicators, else NULL; guidance: classifier-free
-    guidance weight beta, 1 = none (pi*0.6 appendix: acting with beta > 1 sharpens towards I = positive).
+    indicator: the advantage token it acts with, POSITIVE after labels with indicators, else NULL. guidance:
+    classifier-free guidance weight beta, 1 is none (pi*0.6 appendix: beta > 1 sharpens towards I = positive).
     """
 
     name: str

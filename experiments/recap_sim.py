@@ -173,7 +173,8 @@ def table(folder: Path) -> str:
     base = episodes.get(("bc", 0))
     lines = [f"{'method':<14} {'success':>8} {'low':>6} {'high':>6} {'per_hour':>9} {'n':>4}   minus bc (paired, 95 %)"]
     for row, part in zip(rows, episodes.values(), strict=True):
-        line = f"{row['method']:<14} {row['success']:8.2f} {row['low']:6.2f} {row['high']:6.2f} {row['per_hour']:9.0f} {row['n']:4d}"
+        line = f"{row['method']:<14} {row['success']:8.2f} {row['low']:6.2f} {row['high']:6.2f} "
+        line += f"{row['per_hour']:9.0f} {row['n']:4d}"
         if base and part is not base and len(part) > 1:
             gain = paired_bootstrap([r["success"] for r in part], [r["success"] for r in base])
             line += f"   {gain[0]:+.2f} [{gain[1]:+.2f}, {gain[2]:+.2f}]"

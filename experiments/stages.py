@@ -85,7 +85,7 @@ def collect(settings: RecapSimConfig) -> EpisodeStore:
 
 
 def fit_latents(settings: RecapSimConfig, store: Episodes) -> LatentsConfig:
-    """Fit the latent encoder on the store's unlabelled frames, once per (frames, settings); a published one is ready."""
+    """Fit the latent encoder on the unlabelled frames, once per (frames, settings); a published one is ready."""
     encoder = LatentEncoder(settings.latents)
     if encoder.fitted:
         return settings.latents
@@ -120,7 +120,7 @@ def score(
 ) -> tuple[list[np.ndarray], Path]:
     """Return the cross-fitted values of every episode and the folder of the fold models (kept in the cache)."""
     latents = fit_latents(settings, store) if valuefn.name == "viva" else settings.latents
-    key = digest(CACHE_FORMAT, store.content_hash, valuefn, latents, settings.folds, settings.seed)
+    key = digest(CACHE_FORMAT, store.content_hash, valuefn, settings.latents, settings.folds, settings.seed)
     place = folder or Path(settings.cache) / "values" / key
     if not (place / "values.npz").exists():
         with _locked(place):

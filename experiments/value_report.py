@@ -66,7 +66,7 @@ def write_frames(
 def value_metrics(facts: Sequence[dict[str, Any]], values: Sequence[np.ndarray]) -> list[dict[str, Any]]:
     """Metrics of held-out values in progress units p = 2V - 1, each a mean over episodes with a bootstrap interval.
 
-    Rows: name, what, mean, low, high, n (episodes where it is defined), undefined (where it is not).
+    Rows: name, what, mean, low, high, n (episodes where it is defined), undefined (where it is not), scores of each.
     """
     hesitation = SEGMENTS.index("hesitation")
     scores: dict[str, list[float]] = {}
@@ -90,38 +90,25 @@ def value_metrics(facts: Sequence[dict[str, Any]], values: Sequence[np.ndarray])
             scores.setdefault("hesitation_drift_clock", []).append(metrics.hesitation_drift(clock, waiting))
         pooled_p.append(p)
         pooled_t.append(progress)
+    rows = [_row(name, what, np.array(scores.get(name, []))) for name, what in DESCRIPTIONS.items()]
     success = np.array([f["success"] for f in facts])
     last = np.array([2 * v[len(f["segments"]) - 1] - 1 for f, v in zip(facts, values, strict=True)])
-    rows = []
-    for name, what in DESCRIPTIONS.items():
-        defined = np.array([s for s in scores.get(name, []) if not np.isnan(s)])
-        mean, low, high = bootstrap_mean(defined) if len(defined) else (np.nan,) * 3
-        undefined = len(scores.get(name, [])) - len(defined)
-        rows.append(
-            {
-                "name": name,
-                "what": what,
-                "mean": mean,
-                "low": low,
-                "high": high,
-                "n": len(defined),
-                "undefined": undefined,
-            }
-        )
-    if success.any() and not success.all():
-        rows.append(
-            {
-                "name": "success_gap", "what": "mean last value of successes minus failures (progress units)",
-                "mean": float(last[success].mean() - last[~success].mean()), "low": None, "high": None, "n": len(last),
-                "undefined": 0,
-            }
-        )  # fmt: skip
+    gap = last[success].mean() - last[~success].mean() if success.any() and not success.all() else np.nan
     pooled = metrics.spearman(np.concatenate(pooled_p), np.concatenate(pooled_t))
-    rows.append(
-        {"name": "spearman_pooled", "what": "Spearman with the simulator's progress, all frames of all episodes together",
-         "mean": pooled, "low": None, "high": None, "n": len(facts), "undefined": 0}
-    )  # fmt: skip
+    for name, what, mean in (
+        ("success_gap", "mean last value of successes minus that of failures (progress units)", float(gap)),
+        ("spearman_pooled", "Spearman with the simulator's progress, the frames of all episodes together", pooled),
+    ):
+        row = {"name": name, "what": what, "mean": mean, "low": None, "high": None}
+        rows.append(row | {"n": len(facts), "undefined": 0, "scores": []})
     return rows
+
+
+def _row(name: str, what: str, scores: np.ndarray) -> dict[str, Any]:
+    defined = scores[~np.isnan(scores)]
+    mean, low, high = bootstrap_mean(defined)
+    counts = {"n": len(defined), "undefined": len(scores) - len(defined), "scores": defined.tolist()}
+    return {"name": name, "what": what, "mean": mean, "low": low, "high": high} | counts
 
 
 DESCRIPTIONS = {

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from envs.ledger import Trial
 from envs.rollout import rollout
 from episodes.store import Episodes
-from episodes.types import Episode
+from episodes.types import SEGMENTS, Episode
 from experiments.report.video import draw_video
 from experiments.run_folder import write_json
 from experiments.schemas import RecapSimConfig
@@ -71,15 +72,17 @@ def _different_variants(facts: Sequence[dict[str, Any]], count: int) -> list[int
     return (first + others)[:count]
 
 
-def _draw(path: Path, episode: Episode, value: np.ndarray, title: str, truth: np.ndarray | None = None) -> None:
+def _draw(
+    path: Path, episode: Episode, value: npt.NDArray[Any], title: str, truth: npt.NDArray[Any] | None = None
+) -> None:
     T = len(episode)
     labelled = truth is not None
     draw_video(
         path,
         [frames[:T] for frames in episode.images.values()],
-        2 * value[:T] - 1,
+        (2 * value[:T] - 1).astype(float),
         truth[:T] if truth is not None else None,
         title,
         episode.hz,
-        episode.segments if labelled else None,
+        [SEGMENTS[s] for s in episode.segments] if labelled else None,
     )

@@ -152,7 +152,7 @@ def encode_frames(
         rng = np.random.default_rng([seed, copy])
         for start in range(0, N, batch):
             chunk = shift_images(frames[start : start + batch], shift if copy else 0, rng)
-            z = encoder.encode(torch.as_tensor(np.ascontiguousarray(chunk)).reshape(-1, *chunk.shape[2:]))
+            z = encoder.encode(torch.from_numpy(np.array(chunk)).reshape(-1, *chunk.shape[2:]))
             if out is None:
                 out = np.empty((copies, N, V, *z.shape[1:]), np.float16)
             out[copy, start : start + len(chunk)] = z.reshape(len(chunk), V, *z.shape[1:]).cpu().numpy()

@@ -38,7 +38,7 @@ def load_transformer(config: WanConfig, dtype: torch.dtype = torch.float32) -> A
             torch_dtype=dtype,
             use_safetensors=True,
         )
-    return WanTransformer3DModel(
+    model = WanTransformer3DModel(
         patch_size=(1, 2, 2),
         num_attention_heads=config.num_attention_heads,
         attention_head_dim=config.attention_head_dim,
@@ -50,7 +50,8 @@ def load_transformer(config: WanConfig, dtype: torch.dtype = torch.float32) -> A
         num_layers=config.num_layers,
         cross_attn_norm=True,
         qk_norm="rms_norm_across_heads",
-    ).to(dtype)
+    )
+    return model if dtype == torch.float32 else model.to(dtype)
 
 
 @dataclass

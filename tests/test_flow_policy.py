@@ -85,3 +85,19 @@ def test_loss_is_per_sample_and_padding_does_not_count() -> None:
     torch.manual_seed(0)
     b = policy.loss(batch, torch.ones(3, dtype=torch.long))
     assert a.shape == (3,) and not torch.allclose(a, b)
+
+
+def test_a_policy_never_acts_with_a_token_it_was_not_shown(tmp_path: Path) -> None:
+    """An untrained token is a random direction in feature space: acting with it ruins a good policy."""
+    store = made_store(tmp_path / "s", successes=2, failures=1)
+    policy = FlowPolicy(config(2), SPEC).fit(store, bc(store, [], ExtractionConfig()))
+    assert policy.indicator == NULL
+    policy.save(tmp_path / "policy")
+    assert load_policy(tmp_path / "policy").indicator == NULL
+    marks = Labels.from_arrays(
+        store,
+        "test",
+        weight=[np.ones(r["length"]) for r in store.index],
+        indicator=[np.zeros(r["length"]) for r in store.index],
+    )
+    assert FlowPolicy(config(2), SPEC).fit(store, marks).indicator == POSITIVE

@@ -1,0 +1,61 @@
+"""The main job through every stage, at the smallest size: real physics, real models, the real report."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SMALL = [
+    "methods=[bc,recap]", "iterations=2", "rollouts=2", "collect.episodes=8", "valuefn.training.steps=6",
+    "valuefn.training.log_every=3", "policy.training.steps=8", "policy.training.log_every=4", "evaluation.trials=2",
+    "evaluation.max_steps=12", "collect.max_steps=100", "videos=2", "seed=99", "evaluation.split=tune",
+]  # fmt: skip
+
+
+def command(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+    line = [
+        sys.executable,
+        "experiments/recap_sim.py",
+        *SMALL,
+        f"runs={folder}/runs",
+        f"cache={folder}/cache",
+        *overrides,
+    ]
+    return subprocess.run(
+        line, cwd=ROOT, capture_output=True, text=True, timeout=400, env=os.environ | {"PYTHONWARNINGS": "ignore"}
+    )
+
+
+@pytest.mark.slow
+def test_every_stage_leaves_its_files_and_a_second_run_uses_the_cache(tmp_path: Path) -> None:
+    first = command(tmp_path)
+    assert first.returncode == 0, first.stderr[-3000:]
+    (run,) = (tmp_path / "runs" / "recap_sim").iterdir()
+    summary = json.loads((run / "summary.json").read_text())
+    assert [r["method"] for r in summary["rows"]] == ["bc", "bc@2", "recap", "recap@2"]
+    assert all(set(r) == {"method", "success", "low", "high", "per_hour", "n"} and r["n"] == 2 for r in summary["rows"])
+    assert "recap_sim.py" in summary["command"] and summary["seed"] == 99
+    episodes = pq.read_table(run / "episodes.parquet").to_pylist()
+    seeds = {(e["arm"], e["iteration"]): [] for e in episodes}
+    for e in episodes:
+        seeds[e["arm"], e["iteration"]].append(e["seed"])
+    assert len({tuple(s) for s in seeds.values()}) == 1  # every method is tested on the same seeds
+    frames = pq.read_table(run / "frames.parquet")
+    assert {"value", "progress", "oracle", "segment", "advantage", "indicator", "weight"} <= set(frames.column_names)
+    facts = json.loads((run / "run.json").read_text())
+    assert facts["finished"] and set(facts["stages"]) == {"collect", "value", "policies", "report"}
+    page = (run / "report.html").read_text()
+    assert "recap@2" in page and "patch_pca" in page and "<video" in page
+    assert list((run / "checkpoints").rglob("*.safetensors")) and not list(run.rglob("*.pkl"))
+
+    again = command(tmp_path)
+    assert again.returncode == 0, again.stderr[-3000:]
+    runs = sorted((tmp_path / "runs" / "recap_sim").iterdir())
+    assert len(runs) == 2  # a finished run is not continued
+    assert json.loads((runs[1] / "run.json").read_text())["stages"]["collect"] < facts["stages"]["collect"] / 3
+    assert json.loads((runs[1] / "summary.json").read_text())["rows"] == summary["rows"]  # same seed, same numbers
