@@ -28,7 +28,6 @@ class Hand:
         self.grip, self.label = OPEN, "advance"
         x, y = grip_rotation(self.raw)[:2, 0]
         self.angle = float(np.arctan2(y, x))  # direction of the axis between the fingers, to be kept
-        self.behind: float | None = None  # progress to regain before "retry" ends
 
     @property
     def position(self) -> npt.NDArray[np.float64]:
@@ -76,22 +75,12 @@ class Hand:
         yield from self.wait(steps)
 
     def mistake(self, label: str = "retry") -> None:
-        """The erroneous move begins here; "retry" lasts until `resume` and until progress is what it is now."""
-        if self.label == "advance" and self.behind is None:
-            self.behind = self.progress()
+        """The erroneous move begins here and lasts until `resume`: the stretch on which WVM's annotated value falls."""
         self.label = label
 
     def resume(self) -> None:
-        """The erroneous move is over; what follows makes up for it."""
+        """The erroneous move is over; what follows makes up for it and advances again."""
         self.label = "advance"
-
-    def current_label(self) -> str:
-        if self.label != "advance" or self.behind is None:
-            return self.label
-        if self.progress() < self.behind - 1e-3:
-            return "retry"
-        self.behind = None
-        return "advance"
 
 
 def rotation_vector(R: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -144,7 +133,7 @@ class _Slot:
         self.count += 1
         action = next(self.script, None)
         assert action is not None, "a script goes on until the episode ends"
-        return action, self.hand.current_label()
+        return action, self.hand.label
 
 
 class ScriptedOracle:
