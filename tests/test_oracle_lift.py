@@ -55,19 +55,19 @@ def test_a_miss_closes_beside_the_cube_and_is_made_up_for(env: RoboSuiteEnv) -> 
         closing = e.actions[:, 6] > 0
         assert closing[retry].any(), "the gripper closes during the miss"
         assert e.proprio[1:][retry, 9].min() < 0.019, "on nothing: the fingers come nearer than the cube is wide"
-        end = retry[-1] + 1
-        assert e.progress[end] >= e.progress[retry[0]] - 0.02, "a retry ends where the progress is regained"
+        assert (np.diff(retry) == 1).all(), "one stretch: making up for it advances again"
+        assert e.progress[retry].max() < 0.5 and e.progress[-1] == 1
 
 
 def test_a_drop_loses_progress_and_is_no_success(env: RoboSuiteEnv) -> None:
     for e in run(env, "retry_drop", range(4)):
         retry = np.flatnonzero(e.segments == RETRY)
-        assert e.success and len(retry) > 10
+        assert e.success and len(retry) > 6
         before = e.progress[retry[0]]
         assert before > 0.65, "it was grasped and lifted"
         assert e.progress[retry].min() < before - 0.25, "dropping the cube must cost progress"
         assert e.progress[: retry[0] + 1].max() < 0.9, "released below the success height"
-        assert e.progress[retry[-1] + 1] >= before - 0.02
+        assert e.segments[-1] == ADVANCE and e.progress[-1] == 1, "and is made up for"
 
 
 def test_failures_fail_to_the_end(env: RoboSuiteEnv) -> None:
