@@ -78,7 +78,7 @@ def run_seed(settings: RecapStudyConfig, pending: Sequence[Row], folder: Path) -
     for wave in (False, True):  # a policy is trained before another token is tried on it
         jobs = [
             ArmJob(
-                settings,
+                _with_n(settings, r.n),
                 Arm(r.name, r.method, str(values[r.value] / "values.npz"), r.shuffled, r.indicator, r.iterations),
                 store.path,
                 runs / r.name,
@@ -91,6 +91,13 @@ def run_seed(settings: RecapStudyConfig, pending: Sequence[Row], folder: Path) -
             cell = {"arm": job.arm.name, "seed": settings.seed, "rows": result}
             write_json(_cell(folder, job.arm.name, settings.seed), cell)
             print("  " + json.dumps(summarise(job.arm.name, [r for r in result if r["iteration"] == 0])), flush=True)
+
+
+def _with_n(settings: RecapStudyConfig, n: int) -> RecapStudyConfig:
+    labeller = settings.labeller
+    return replace(
+        settings, labeller=replace(labeller, advantage=replace(labeller.advantage, n=n or labeller.advantage.n))
+    )
 
 
 def _cell(folder: Path, arm: str, seed: int) -> Path:

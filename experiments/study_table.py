@@ -31,6 +31,7 @@ class Row:
     indicator: int | None = None
     iterations: int = 1
     policy_of: str = ""  # arm whose policy is tested with another token; trains nothing
+    n: int = 0  # steps of the advantage; 0: the preset's
 
 
 ROWS = (
@@ -49,6 +50,8 @@ ROWS = (
     Row("awr_constant", "awr", "constant", "the same with a constant value"),
     Row("recap_constant", "recap", "constant", "the same with a constant value"),
     Row("filtered_bc_constant", "filtered_bc", "constant", "the same with a constant value"),
+    Row("awr_constant_n50", "awr", "constant", "constant value, 50-step advantage (the paper's N)", n=50),
+    Row("recap_constant_n50", "recap", "constant", "constant value, 50-step advantage (the paper's N)", n=50),
     Row("awr_shuffled", "awr", "viva", "weights permuted over all steps", shuffled=True),
     Row("recap_shuffled", "recap", "viva", "indicators permuted over all steps", shuffled=True),
     Row("awr_oracle", "awr", "oracle", "the same with the simulator's progress as value (privileged)"),
