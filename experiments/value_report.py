@@ -25,7 +25,7 @@ def truths(store: Episodes) -> list[dict[str, Any]]:
     rate = float(np.median([_pace(episode) for episode, _ in loaded if episode.success]))
     return [
         {
-            "oracle": oracle_return(segments, e.success, None if e.success else rate),
+            "oracle": _oracle(e, rate),
             "progress": e.progress,
             "segments": segments,
             "variant": e.provenance.variant,
@@ -33,6 +33,14 @@ def truths(store: Episodes) -> list[dict[str, Any]]:
         }
         for e, segments in loaded
     ]
+
+
+def _oracle(episode: Episode, rate: float) -> np.ndarray:
+    """The oracle return; NaN for a success by accident, in the middle of a mistake, whose labels net no advance."""
+    try:
+        return oracle_return(episode.segments, episode.success, None if episode.success else rate)
+    except ValueError:
+        return np.full(len(episode) + 1, np.nan)
 
 
 def _pace(episode: Episode) -> float:

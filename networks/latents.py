@@ -130,8 +130,9 @@ class _VAEObjective(nn.Module):
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         x = batch["images"].permute(0, 3, 1, 2)[:, :, None].float() / 127.5 - 1  # (B, 3, 1, H, W)
         posterior = self.vae.encode(x).latent_dist
+        kl = posterior.kl().flatten(1).sum(1)  # the class leaves one axis of a video latent unsummed
         reconstruction = self.vae.decode(posterior.sample()).sample
-        return F.mse_loss(reconstruction, x, reduction="none").mean((1, 2, 3, 4)) + self.kl_weight * posterior.kl()
+        return F.mse_loss(reconstruction, x, reduction="none").mean((1, 2, 3, 4)) + self.kl_weight * kl
 
 
 def _patches(images: Tensor) -> Tensor:

@@ -74,7 +74,7 @@ def load_vae(config: WanVAEConfig, dtype: torch.dtype = torch.float32) -> Any:
         return AutoencoderKLWan.from_pretrained(
             config.checkpoint, subfolder="vae", revision=config.revision, torch_dtype=dtype, use_safetensors=True
         )
-    return AutoencoderKLWan(
+    vae = AutoencoderKLWan(
         base_dim=config.base_dim,
         decoder_base_dim=config.decoder_base_dim,
         z_dim=config.z_dim,
@@ -89,4 +89,5 @@ def load_vae(config: WanVAEConfig, dtype: torch.dtype = torch.float32) -> Any:
         is_residual=True,
         latents_mean=[0.0] * config.z_dim,
         latents_std=[1.0] * config.z_dim,
-    ).to(dtype)
+    )
+    return vae if dtype == torch.float32 else vae.to(dtype)

@@ -18,12 +18,26 @@ def frames(n: int = 40, size: int = 32) -> np.ndarray:
 
 
 def test_pca_latents_are_white_and_carry_the_picture() -> None:
-    encoder = LatentEncoder(LatentsConfig("patch_pca", channels=8)).fit(
-        np.random.default_rng(0).integers(0, 255, (300, 2, 32, 32, 3), dtype=np.uint8)
-    )
-    z = encoder.encode(torch.randint(0, 255, (500, 32, 32, 3), dtype=torch.uint8))
-    assert z.shape == (500, 8, 2, 2)
-    assert abs(float(z.std()) - 1) < 0.2
+    """Pictures of eight patterns: eight latent channels hold them, each with variance 1, and give them back."""
+    rng = np.random.default_rng(0)
+    patterns = rng.normal(size=(8, 16, 16, 3))
+
+    def pictures(n: int) -> np.ndarray:
+        patches = np.einsum("nk,khwc->nhwc", rng.normal(size=(4 * n, 8)) * np.arange(8, 0, -1), patterns)
+        grid = patches.reshape(n, 2, 2, 16, 16, 3).transpose(0, 1, 3, 2, 4, 5).reshape(n, 32, 32, 3)
+        return (128 + 2 * grid).clip(0, 255).astype(np.uint8)
+
+    encoder = LatentEncoder(LatentsConfig("patch_pca", channels=8)).fit(pictures(400)[:, None])
+    images = torch.as_tensor(pictures(200))
+    z = encoder.encode(images)
+    assert z.shape == (200, 8, 2, 2)
+    assert torch.allclose(z.std((0, 2, 3)), torch.ones(8), atol=0.15)
+    back = torch.linalg.lstsq(
+        encoder.components.T.double().T, z.permute(0, 2, 3, 1).reshape(-1, 8).double().T
+    ).solution.T
+    x = images.reshape(200, 2, 16, 2, 16, 3).permute(0, 1, 3, 2, 4, 5).reshape(-1, 768) / 127.5 - 1
+    error = (back.float() + encoder.patch_mean - x).square().mean() / (x - encoder.patch_mean).square().mean()
+    assert error < 0.05
 
 
 def test_the_tiny_vae_is_the_published_class_and_learns() -> None:
