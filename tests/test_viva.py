@@ -78,12 +78,12 @@ def test_clean_tokens_see_no_noise_level_and_the_value_does_not_see_its_own_targ
 @pytest.mark.slow
 def test_it_learns_a_value_that_can_be_seen(tmp_path: Path) -> None:
     store = made_store(tmp_path / "store", successes=6, failures=3)
-    value = ViVa(tiny.viva(250), tiny.PCA, seed=0).fit(store)
+    value = ViVa(tiny.viva(800), tiny.PCA, seed=0).fit(store)
     fresh, failure = made_episode(50, 25), made_episode(51, 25, success=False)
     v = value.score(fresh)
     assert v.dtype == np.float32 and v.shape == (26,)
     assert spearman(v[:-1], viva_return(25, True)[:-1]) > 0.9
-    assert v[-5:].mean() > value.score(failure)[-5:].mean() + 0.15
+    assert v[-5:].mean() > value.score(failure)[-5:].mean() + 0.3
     value.save(tmp_path / "value")
     loaded = load_value(tmp_path / "value")
     np.testing.assert_array_equal(loaded.score(fresh), v)
