@@ -13,7 +13,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 from agents.evaluate import summarise
 from episodes.workers import map_jobs
 from experiments import schemas
-from experiments.run_folder import command_line, digest, write_json
+from experiments.run_folder import NOT_IDENTITY, command_line, digest, write_json
 from experiments.schemas import RecapStudyConfig
 from experiments.stages import Arm, ArmJob, collect, load_values, run_arm, score
 from experiments.study_table import ROWS, Row, rebuild
@@ -74,7 +74,7 @@ def run_seed(settings: RecapStudyConfig, pending: Sequence[Row], folder: Path) -
     if "viva" in values and not _cell(folder, "value", settings.seed).exists():
         metrics = value_metrics(truths(store), load_values(values["viva"] / "values.npz"))
         write_json(_cell(folder, "value", settings.seed), {"seed": settings.seed, "value_metrics": metrics})
-    runs = Path(settings.runs) / "recap_study" / digest(OmegaConf.to_container(OmegaConf.structured(settings)))
+    runs = Path(settings.runs) / "recap_study" / digest(_identity(settings))  # whichever arms are asked for
     for wave in (False, True):  # a policy is trained before another token is tried on it
         jobs = [
             ArmJob(
@@ -98,6 +98,10 @@ def _with_n(settings: RecapStudyConfig, n: int) -> RecapStudyConfig:
     return replace(
         settings, labeller=replace(labeller, advantage=replace(labeller.advantage, n=n or labeller.advantage.n))
     )
+
+
+def _identity(settings: RecapStudyConfig) -> dict[str, Any]:
+    return {k: v for k, v in asdict(settings).items() if k not in (*NOT_IDENTITY, "study")}
 
 
 def _cell(folder: Path, arm: str, seed: int) -> Path:
