@@ -59,7 +59,7 @@ def run_all(config: DictConfig) -> None:
         pending = [row for row in rows if not _cell(folder, row.name, seed).exists()]
         if pending:
             run_seed(seeded, pending, folder)
-        rebuild(folder, command_line())
+        rebuild(folder, _whole_command())
     print((folder / "table.md").read_text())
 
 
@@ -91,6 +91,12 @@ def run_seed(settings: RecapStudyConfig, pending: Sequence[Row], folder: Path) -
             cell = {"arm": job.arm.name, "seed": settings.seed, "rows": result}
             write_json(_cell(folder, job.arm.name, settings.seed), cell)
             print("  " + json.dumps(summarise(job.arm.name, [r for r in result if r["iteration"] == 0])), flush=True)
+
+
+def _whole_command() -> str:
+    """The command that makes the whole table; one that runs some of its cells is the same without naming them."""
+    words = command_line().split(" ")
+    return " ".join(w for w in words if not w.strip("'").startswith(("study.arms=", "study.seeds=")))
 
 
 def _with_n(settings: RecapStudyConfig, n: int) -> RecapStudyConfig:
