@@ -130,10 +130,8 @@ def write_results(
             "note": f"Values of {len(store)} episodes, scored {held_out}.",
         },
     )
-    for source in sorted(value_folder.glob("fold-*/metrics.jsonl")) + sorted(
-        run.path.glob("arms/*/train-*/metrics.jsonl")
-    ):
-        _gather(source, run.path / "metrics.jsonl")
+    training = [*sorted(value_folder.glob("fold-*/metrics.jsonl")), *sorted(run.path.glob("arms/*/train-*/metrics.jsonl"))]
+    write_atomic(run.path / "metrics.jsonl", "".join(_staged(source) for source in training))
     for fold in sorted(value_folder.glob("fold-*/config.json")):
         shutil.copytree(fold.parent, run.path / "checkpoints" / "value" / fold.parent.name, dirs_exist_ok=True)
     draw_run_videos(run.path, settings, store, values, facts, value_folder)
@@ -152,11 +150,10 @@ def _row_name(arm: str, iteration: int) -> str:
     return arm if iteration == 0 else f"{arm}@{iteration + 1}"
 
 
-def _gather(source: Path, target: Path) -> None:
+def _staged(source: Path) -> str:
+    """The lines of a training's metrics.jsonl, each with the stage it belongs to."""
     stage = f"{source.parent.parent.name}/{source.parent.name}"
-    with open(target, "a") as f:
-        for line in source.read_text().splitlines():
-            f.write(json.dumps(json.loads(line) | {"stage": stage}) + "\n")
+    return "".join(json.dumps(json.loads(line) | {"stage": stage}) + "\n" for line in source.read_text().splitlines())
 
 
 def sentence(row: dict[str, Any]) -> str:

@@ -116,7 +116,7 @@ def load_values(path: Path) -> list[np.ndarray]:
 
 
 def score(
-    settings: RecapSimConfig, store: EpisodeStore, valuefn: Any, folder: Path | None = None, workers: int = 1
+    settings: RecapSimConfig, store: Episodes, valuefn: Any, folder: Path | None = None, workers: int = 1
 ) -> tuple[list[np.ndarray], Path]:
     """Return the cross-fitted values of every episode and the folder of the fold models (kept in the cache)."""
     latents = fit_latents(settings, store) if valuefn.name == "viva" else settings.latents
@@ -206,7 +206,7 @@ def run_arm(job: ArmJob) -> list[dict[str, Any]]:
     store = _own_store(job.store, folder) if arm.iterations > 1 else EpisodeStore.open(job.store)
     cache = Path(settings.cache) / "decoded"
 
-    def fit_values(data: EpisodeStore, k: int) -> list[np.ndarray]:
+    def fit_values(data: Episodes, k: int) -> list[np.ndarray]:
         return (
             load_values(Path(arm.values))
             if k == 0

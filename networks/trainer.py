@@ -18,6 +18,7 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from episodes.files import write_atomic
 from networks.checkpoint import load_optimizer, load_tensors, optimizer_tensors, save_tensors
 
 Batches = Callable[[int], dict[str, Any]]
@@ -95,6 +96,7 @@ class Trainer:
         model, optimizer = accelerator.prepare(module, optimizer)
         ema = EMAModel(trained, decay=config.ema_decay, foreach=True) if config.ema_decay > 0 else None
         first = self._resume(module, optimizer, ema)
+        self._forget_after(first)
         bar = tqdm(
             total=config.steps,
             initial=first,
@@ -172,6 +174,15 @@ class Trainer:
                     json.dumps({"stage": self.name, "step": step, "loss": loss, "lr": lr, "steps_per_second": speed})
                     + "\n"
                 )
+
+    def _forget_after(self, step: int) -> None:
+        """Drop the metrics an interrupted run logged past its last checkpoint: those steps are about to be repeated."""
+        path = self.folder / "metrics.jsonl" if self.folder else None
+        if path is None or not path.exists() or not self.accelerator.is_main_process:
+            return
+        whole = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]  # a torn last one
+        rows = [(line, json.loads(line)) for line in whole]
+        write_atomic(path, "".join(line for line, row in rows if row["stage"] != self.name or row["step"] <= step))
 
     def _save(self, module: nn.Module, optimizer: Any, ema: EMAModel | None, step: int) -> None:
         if self._checkpoint is None or not self.accelerator.is_main_process:
