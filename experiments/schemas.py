@@ -36,7 +36,7 @@ class TaskConfig:
 class CollectConfig:
     """The demonstrations: scripted, of mixed quality."""
 
-    episodes: int = 100
+    episodes: int = 200
     max_steps: int = 100  # time limit of one demonstration
     action_noise: float = 0.15  # sigma on the executed action; the noise-free one is recorded
     mix: OracleMix = field(  # two thirds are degraded, so that cloning everything leaves room to improve
