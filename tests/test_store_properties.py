@@ -157,7 +157,7 @@ def play(path: Path, operations: list[tuple[str, int, Fault | None]], draw: Call
     assert holds(path, committed + last, decode=True)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(OPERATIONS, st.randoms(use_true_random=False))
 def test_committed_episodes_survive_any_failure(operations: list[Any], random: Any) -> None:
     with tempfile.TemporaryDirectory() as folder:
