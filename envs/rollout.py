@@ -208,9 +208,11 @@ def evaluate_trials(
     """Roll the trials out on worker processes and return one row each, in trial order.
 
     Columns: key, seed, success, steps, seconds (simulated: steps / Hz), progress (the best), variant, source, env_id.
-    Finished rows go to `ledger`, and trials found there are not run again.
+    Finished rows go to `ledger`, and trials found there are not run again; a row of another source is a ValueError.
     """
     trials = list(trials)
+    for trial in trials if ledger is not None else []:
+        _require_own(ledger, trial, source)  # type: ignore[arg-type]
     wanted = trials if ledger is None else ledger.pending(trials)
     rows: dict[str, dict[str, Any]] = {}
     for block_rows in _blocks(
@@ -221,6 +223,21 @@ def evaluate_trials(
             if ledger is not None:
                 ledger.add(row)
     return [rows[t.key] if t.key in rows else ledger[t] for t in trials]  # type: ignore[index]
+
+
+_COLUMNS: dict[str, Any] = {"seed": int, "success": bool, "steps": int, "seconds": (int, float), "source": str}
+
+
+def _require_own(ledger: TrialLedger, trial: Trial, source: str) -> None:
+    if trial not in ledger:
+        return
+    row = ledger[trial]
+    whole = all(isinstance(row.get(name), kind) for name, kind in _COLUMNS.items())
+    if not whole or (row["seed"], row["source"]) != (trial.seed, source):
+        raise ValueError(
+            f"{ledger.path}: the row of {trial.key} is not one of {source!r}; name another ledger, or delete the file "
+            "to start anew"
+        )
 
 
 def _rows(episodes: Iterable[Episode]) -> list[dict[str, Any]]:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -34,10 +33,11 @@ from episodes.labels import Labels
 from episodes.store import EpisodeStore
 from episodes.workers import map_jobs
 from experiments import schemas
+from experiments.checks import check, refusing
 from experiments.report.page import write_report
 from experiments.run_folder import RunFolder, write_json
 from experiments.schemas import RecapSimConfig
-from experiments.stages import Arm, ArmJob, collect, evaluation_seeds, run_arm, score
+from experiments.stages import Arm, ArmJob, collect, run_arm, score
 from experiments.value_report import truths, value_metrics, write_frames
 from experiments.videos import draw_run_videos
 
@@ -46,10 +46,8 @@ schemas.register()
 
 @hydra.main(config_path="conf", config_name="recap_sim", version_base="1.3")
 def main(config: DictConfig) -> None:
-    try:
+    with refusing("recap_sim"):
         run_all(config)
-    except ValueError as error:  # a user's input: one line, no traceback
-        sys.exit(f"recap_sim: {error}")
 
 
 def run_all(config: DictConfig) -> None:
@@ -80,23 +78,6 @@ def run_all(config: DictConfig) -> None:
     run.finish()
     page = write_report(run.path)
     print(table(run.path), f"\nReport: {page}", sep="\n", flush=True)
-
-
-def check(settings: RecapSimConfig) -> None:
-    """Refuse what would only fail after minutes of work."""
-    if not settings.methods or len(set(settings.methods)) != len(settings.methods):
-        raise ValueError(f"methods={settings.methods}: name each method once, for example methods=[bc,awr]")
-    for method in settings.methods:
-        labeller(method)
-    evaluation_seeds(settings)
-    for name in ("iterations", "folds", "workers"):
-        if getattr(settings, name) < 1:
-            raise ValueError(f"{name}={getattr(settings, name)}: must be at least 1")
-    if settings.device.startswith("cuda"):
-        import torch
-
-        if not torch.cuda.is_available():
-            raise ValueError(f"device={settings.device}: torch sees no CUDA device; use device=cpu")
 
 
 def title(settings: RecapSimConfig) -> str:

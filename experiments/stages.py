@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,11 +22,12 @@ from envs.ledger import Trial
 from envs.oracles.mix import OracleMix
 from envs.rollout import evaluate_trials, record, rollout
 from episodes import seeds
-from episodes.files import write_atomic, writer_lock
+from episodes.files import write_atomic, writer_lock, writing
 from episodes.labels import Labels
 from episodes.store import Episodes, EpisodeStore
+from episodes.store_index import named
 from episodes.windows import DecodedCache
-from experiments.run_folder import digest, write_json
+from experiments.run_folder import digest, read_json, write_json
 from experiments.schemas import RecapSimConfig, TaskConfig
 from networks.latents import LatentEncoder, LatentsConfig, latents_config
 from valuefns.crossfit import cross_fit
@@ -62,7 +63,6 @@ def collect(settings: RecapSimConfig) -> EpisodeStore:
     seed_block = seeds.train_block(settings.seed, settings.collect.episodes)
     address = digest(CACHE_FORMAT, settings.task, settings.collect, [seed_block.start, seed_block.stop])
     path = Path(settings.cache) / "datasets" / address
-    path.parent.mkdir(parents=True, exist_ok=True)
     make = partial(make_env, settings.task, settings.collect.max_steps)
     if not (path / "foresight" / "header.json").exists():
         env = make()
@@ -100,7 +100,6 @@ def fit_latents(settings: RecapSimConfig, store: Episodes) -> LatentsConfig:
 
 def save_values(path: Path, values: Sequence[np.ndarray]) -> None:
     """Write one float32 (T + 1,) array per episode as one npz file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
 
     def write(beside: Path) -> None:
         with open(beside, "wb") as f:
@@ -110,9 +109,18 @@ def save_values(path: Path, values: Sequence[np.ndarray]) -> None:
 
 
 def load_values(path: Path) -> list[np.ndarray]:
-    """Read what `save_values` wrote."""
-    with np.load(path, allow_pickle=False) as f:
-        return np.split(f["values"], np.cumsum(f["lengths"])[:-1])
+    """Read what `save_values` wrote; a missing or damaged file is a ValueError that names it."""
+    with named(path, "delete it and run the same command again, the values are computed anew"):
+        with zipfile.ZipFile(path) as archive:
+            if archive.testzip() is not None:  # numpy stops reading before the checksum is compared
+                raise ValueError(f"its part {archive.testzip()} is damaged")
+        with np.load(path, allow_pickle=False) as f:
+            lengths, values = f["lengths"], f["values"]
+        if lengths.ndim != 1 or lengths.dtype.kind != "i" or values.dtype.kind != "f" or (lengths < 1).any():
+            raise ValueError("it does not hold the lengths of episodes and one number per frame")
+        if values.shape != (lengths.sum(),):
+            raise ValueError(f"it has {values.shape} values for {lengths.sum()} frames")
+        return np.split(values, np.cumsum(lengths)[:-1])
 
 
 def score(
@@ -129,11 +137,15 @@ def score(
                     valuefn, latents, store, settings.folds, place, settings.seed, settings.device, workers
                 )
                 save_values(place / "values.npz", values)
-    return load_values(place / "values.npz"), place
+    loaded = load_values(place / "values.npz")
+    if [len(v) - 1 for v in loaded] != [row["length"] for row in store.index]:
+        raise ValueError(f"{place / 'values.npz'}: not of the episodes in {store.path}; delete it and run again")
+    return loaded, place
 
 
 def _locked(place: Path) -> Any:
-    place.mkdir(parents=True, exist_ok=True)
+    with writing(place):
+        place.mkdir(parents=True, exist_ok=True)
     return writer_lock(place / "lock", str(place))
 
 
@@ -173,8 +185,6 @@ def make_actor(folder: Path, device: str, indicator: int | None, envs: Sequence[
 def evaluation_seeds(settings: RecapSimConfig) -> range:
     """The seeds every method is tested on."""
     evaluation = settings.evaluation
-    if evaluation.split not in ("eval", "tune"):
-        raise ValueError(f"evaluation.split={evaluation.split!r}: choose eval or tune")
     pool = seeds.EVAL if evaluation.split == "eval" else seeds.TUNE
     return pool[evaluation.first : evaluation.first + evaluation.trials]
 
@@ -197,8 +207,7 @@ def run_arm(job: ArmJob) -> list[dict[str, Any]]:
     settings, arm, folder = job.settings, job.arm, job.folder
     done = folder / "rows.json"
     if done.exists():
-        rows: list[dict[str, Any]] = json.loads(done.read_text())
-        return rows
+        return read_json(done, list, "delete it and run the same command again")
     if job.policy_of is not None:
         rows = _tested(settings, arm, 0, job.policy_of / "policy-0", folder)
         write_json(done, rows)
@@ -262,8 +271,9 @@ def _own_store(base: Path, folder: Path) -> EpisodeStore:
     if not own.exists():
         beside = folder / "store.new"
         shutil.rmtree(beside, ignore_errors=True)
-        shutil.copytree(base, beside, copy_function=_link, ignore=shutil.ignore_patterns("*.lock", "lock"))
-        beside.rename(own)
+        with writing(own):
+            shutil.copytree(base, beside, copy_function=_link, ignore=shutil.ignore_patterns("*.lock", "lock"))
+            beside.rename(own)
     return EpisodeStore.open(own, "a")
 
 
