@@ -40,7 +40,7 @@ def improve(
     already holds the rollouts of an iteration, because the loop was interrupted after them, is not given them again.
     """
     for k in range(iterations):
-        data = store.select(lambda row, k=k: row["iteration"] <= k)
+        data = store.select(i for i, row in enumerate(store.index) if row["iteration"] <= k)
         values = fit_values(data, k)
         labels = label(data, values, settings)
         policy = fit_policy(data, labels, k)

@@ -85,6 +85,12 @@ def remove(path: Path) -> bool:
     return True
 
 
+def remove_temporary(folder: Path) -> None:
+    """Delete what crashed writers left under `folder`; only for a process that holds the folder's writer lock."""
+    for path in folder.rglob(f"{TEMPORARY}*"):
+        remove(path)
+
+
 def writer_lock(path: str | Path, what: str) -> FileLock:
     """Take the lock file at `path` without waiting; it is freed by `.release()` or by the end of the process.
 
@@ -100,6 +106,23 @@ def writer_lock(path: str | Path, what: str) -> FileLock:
             "(a dead process holds no lock), or open for reading"
         ) from None
     return lock
+
+
+@contextmanager
+def cache_entry(place: Path) -> Iterator[None]:
+    """Hold the lock of a cache entry, waiting while another process makes it; then look again whether it is there.
+
+    What a crashed process left half-written in the folder `place` is removed first. The lock is the file <place>.lock.
+    """
+    with writing(place):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(f"{place}.lock")
+        lock.acquire()
+    try:
+        remove_temporary(place)
+        yield
+    finally:
+        lock.release()
 
 
 def sha256_file(path: str | Path) -> str:

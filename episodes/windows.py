@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from episodes.files import writing
+from episodes.files import TEMPORARY, cache_entry, writing
 from episodes.labels import NULL, Labels
 from episodes.store import Episodes
 from episodes.store_index import named
@@ -89,29 +88,28 @@ class DecodedCache:
 
     def _write(self, store: Episodes, shapes: dict[str, tuple[tuple[int, ...], Any]], place: Path) -> None:
         """Decode into a folder beside `place` and rename it there, so that a cache is whole or absent."""
-        with writing(place):
-            place.parent.mkdir(parents=True, exist_ok=True)
-            beside = Path(tempfile.mkdtemp(prefix=".decoding-", dir=place.parent))
-        try:
-            open_memmap: Any = np.lib.format.open_memmap  # numpy leaves it untyped
-            with writing(place):
-                arrays: dict[str, Any] = {}
-                for name, (shape, dtype) in shapes.items():
-                    arrays[name] = open_memmap(beside / f"{name}.npy", "w+", dtype, shape)
-                    _reserve(beside / f"{name}.npy")
-            self._fill(store, arrays)
-            for array in arrays.values():
-                array.flush()
-            meta = {"cameras": self.spec.cameras, "made_from": str(store.path)}
-            with writing(place):
-                (beside / "meta.json").write_text(json.dumps(meta) + "\n")
+        with cache_entry(place):
+            if place.exists():  # made while this process waited
+                return
+            beside = place.with_name(f"{TEMPORARY}{place.name}")
+            shutil.rmtree(beside, ignore_errors=True)  # of a crashed process
             try:
-                os.rename(beside, place)
-            except OSError:
-                if not place.exists():  # else another process finished the same content first
-                    raise
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
+                open_memmap: Any = np.lib.format.open_memmap  # numpy leaves it untyped
+                with writing(place):
+                    beside.mkdir()
+                    arrays: dict[str, Any] = {}
+                    for name, (shape, dtype) in shapes.items():
+                        arrays[name] = open_memmap(beside / f"{name}.npy", "w+", dtype, shape)
+                        _reserve(beside / f"{name}.npy")
+                self._fill(store, arrays)
+                for array in arrays.values():
+                    array.flush()
+                meta = {"cameras": self.spec.cameras, "made_from": str(store.path)}
+                with writing(place):
+                    (beside / "meta.json").write_text(json.dumps(meta) + "\n")
+                    beside.rename(place)
+            finally:
+                shutil.rmtree(beside, ignore_errors=True)
 
 
 class ActionWindows:

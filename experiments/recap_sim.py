@@ -111,7 +111,8 @@ def write_results(
             "note": f"Values of {len(store)} episodes, scored {held_out}.",
         },
     )
-    training = [*sorted(value_folder.glob("fold-*/metrics.jsonl")), *sorted(run.path.glob("arms/*/train-*/metrics.jsonl"))]
+    training = sorted(value_folder.glob("fold-*/metrics.jsonl"))
+    training += sorted(run.path.glob("arms/*/train-*/metrics.jsonl"))
     write_atomic(run.path / "metrics.jsonl", "".join(_staged(source) for source in training))
     for fold in sorted(value_folder.glob("fold-*/config.json")):
         shutil.copytree(fold.parent, run.path / "checkpoints" / "value" / fold.parent.name, dirs_exist_ok=True)

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 
-from episodes.files import write_atomic, writer_lock, writing
+from episodes.files import remove_temporary, write_atomic, writer_lock, writing
 from episodes.store_index import named
 
 T = TypeVar("T")
@@ -84,6 +84,7 @@ class RunFolder:
         with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
         self._lock = writer_lock(self.path / "lock", str(self.path))
+        remove_temporary(self.path)
         known = self.path / "run.json"
         self.facts: dict[str, Any] = _facts(known) if known.exists() else {}
         self.continued = bool(self.facts)

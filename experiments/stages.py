@@ -22,7 +22,7 @@ from envs.ledger import Trial
 from envs.oracles.mix import OracleMix
 from envs.rollout import evaluate_trials, record, rollout
 from episodes import seeds
-from episodes.files import write_atomic, writer_lock, writing
+from episodes.files import cache_entry, write_atomic, writing
 from episodes.labels import Labels
 from episodes.store import Episodes, EpisodeStore
 from episodes.store_index import named
@@ -64,24 +64,26 @@ def collect(settings: RecapSimConfig) -> EpisodeStore:
     address = digest(CACHE_FORMAT, settings.task, settings.collect, [seed_block.start, seed_block.stop])
     path = Path(settings.cache) / "datasets" / address
     make = partial(make_env, settings.task, settings.collect.max_steps)
-    if not (path / "foresight" / "header.json").exists():
-        env = make()
-        EpisodeStore.create(path, env.spec_).close()
-        env.close()
-    store = EpisodeStore.open(path)
-    if len(store) < settings.collect.episodes:
-        with EpisodeStore.open(path, "a") as writer:
-            record(
-                make,
-                partial(make_oracle, settings.collect.mix),
-                [Trial(s) for s in seed_block],
-                writer,
-                source="oracle",
-                workers=settings.workers,
-                action_noise=settings.collect.action_noise,
-            )
-        store = EpisodeStore.open(path)
-    return store
+    header = path / "foresight" / "header.json"
+    if header.exists() and len(store := EpisodeStore.open(path)) >= settings.collect.episodes:
+        return store
+    with cache_entry(path):
+        if not header.exists():
+            env = make()
+            EpisodeStore.create(path, env.spec_).close()
+            env.close()
+        if len(EpisodeStore.open(path)) < settings.collect.episodes:
+            with EpisodeStore.open(path, "a") as writer:
+                record(
+                    make,
+                    partial(make_oracle, settings.collect.mix),
+                    [Trial(s) for s in seed_block],
+                    writer,
+                    source="oracle",
+                    workers=settings.workers,
+                    action_noise=settings.collect.action_noise,
+                )
+    return EpisodeStore.open(path)
 
 
 def fit_latents(settings: RecapSimConfig, store: Episodes) -> LatentsConfig:
@@ -93,8 +95,10 @@ def fit_latents(settings: RecapSimConfig, store: Episodes) -> LatentsConfig:
         Path(settings.cache) / "latents" / digest(CACHE_FORMAT, store.content_hash, settings.latents, settings.seed)
     )
     if not (folder / "model.safetensors").exists():
-        data = DecodedCache(store, Path(settings.cache) / "decoded")
-        encoder.fit(data.images, settings.seed, settings.device, folder).save(folder)
+        with cache_entry(folder):
+            if not (folder / "model.safetensors").exists():
+                data = DecodedCache(store, Path(settings.cache) / "decoded")
+                encoder.fit(data.images, settings.seed, settings.device, folder).save(folder)
     return latents_config(folder)
 
 
@@ -131,7 +135,7 @@ def score(
     key = digest(CACHE_FORMAT, store.content_hash, valuefn, settings.latents, settings.folds, settings.seed)
     place = folder or Path(settings.cache) / "values" / key
     if not (place / "values.npz").exists():
-        with _locked(place):
+        with cache_entry(place):
             if not (place / "values.npz").exists():
                 values = cross_fit(
                     valuefn, latents, store, settings.folds, place, settings.seed, settings.device, workers
@@ -141,12 +145,6 @@ def score(
     if [len(v) - 1 for v in loaded] != [row["length"] for row in store.index]:
         raise ValueError(f"{place / 'values.npz'}: not of the episodes in {store.path}; delete it and run again")
     return loaded, place
-
-
-def _locked(place: Path) -> Any:
-    with writing(place):
-        place.mkdir(parents=True, exist_ok=True)
-    return writer_lock(place / "lock", str(place))
 
 
 @dataclass(frozen=True)

@@ -35,8 +35,8 @@ TRIALS = 6
 SMALL = (
     "methods=[bc,recap] iterations=2 rollouts=3 collect.episodes=8 valuefn.training.steps=30 "
     "valuefn.training.checkpoint_every=5 valuefn.training.log_every=5 policy.training.steps=60 "
-    f"policy.training.checkpoint_every=5 policy.training.log_every=5 evaluation.trials={TRIALS} evaluation.max_steps=20 "
-    "videos=1 seed=98 evaluation.split=tune"
+    f"policy.training.checkpoint_every=5 policy.training.log_every=5 evaluation.trials={TRIALS} "
+    "evaluation.max_steps=20 videos=1 seed=98 evaluation.split=tune"
 ).split()
 
 
