@@ -195,6 +195,9 @@ class EpisodeStore(Episodes):
             row |= sums
         write_atomic(self._path / layout.TASKS_PATH, lambda p: pq.write_table(layout.tasks_table(tasks), p))
         table = pa.Table.from_pylist(rows, layout.INDEX_SCHEMA)
+        (self._path / layout.STATS_PATH).unlink(
+            missing_ok=True
+        )  # soon of fewer episodes: no statistics beat wrong ones
         write_atomic(  # the commit
             layout.file_path(self._path, layout.EPISODES_PATH, number),
             lambda p: pq.write_table(table, p, write_page_checksum=True),
