@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,6 +66,26 @@ def atomic(path: str | Path) -> Iterator[Path]:
         except BaseException:
             remove(beside)
             raise
+
+
+@contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """Give the path of a new folder beside `path` to fill; on a clean exit it is renamed to `path`.
+
+    When the block raises, the new folder is removed and `path` is as it was. The files in it must be synced by who
+    writes them. Errors: a `path` that exists and is not an empty folder is a ValueError.
+    """
+    path = Path(path)
+    if path.is_symlink() or (path.exists() and not (path.is_dir() and not any(path.iterdir()))):
+        raise ValueError(f"{path}: exists already; choose a new folder")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
+    try:
+        yield beside
+        os.rename(beside, path)
+        _sync(path.parent)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
 
 
 def write_atomic(path: str | Path, content: bytes | str | Callable[[Path], object]) -> None:

@@ -195,6 +195,8 @@ class EpisodeStore(Episodes):
         write_atomic(self._path / layout.TASKS_PATH, lambda p: pq.write_table(layout.tasks_table(tasks), p))
         index_path, table = layout.file_path(self._path, layout.EPISODES_PATH, number), index_table(rows)
         try:
+            # soon statistics of fewer episodes: none are better than wrong ones
+            (self._path / layout.STATS_PATH).unlink(missing_ok=True)
             write_atomic(index_path, lambda p: pq.write_table(table, p, write_page_checksum=True))  # the commit
         except BaseException:
             self._withdraw(index_path)
