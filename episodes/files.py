@@ -83,7 +83,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     try:
         yield beside
         os.rename(beside, path)
-        _sync(path.parent)
+        sync(path.parent)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 
