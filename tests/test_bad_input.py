@@ -102,6 +102,7 @@ def composed(*overrides: str) -> Any:
         ("policy=pi0", "pi0"),
         ("preset=huge", "huge"),
         ("collect=5", "collect"),
+        ("collect.mix.expert=0.9", "sum to"),
     ],
 )
 def test_a_setting_that_does_not_exist_or_has_another_type_is_named(override: str, named: str) -> None:
@@ -132,7 +133,6 @@ def test_a_setting_that_does_not_exist_or_has_another_type_is_named(override: st
         ("collect.episodes=0", "episodes=0"),
         ("collect.action_noise=-1", "action_noise=-1"),
         ("collect.action_noise=nan", "action_noise=nan"),
-        ("collect.mix.expert=0.9", "sum to"),
         ("task.env_id=made/No-v0", "made/No-v0"),
         ("task.image_size=0", "image_size=0"),
         ("task.image_size=100000", "image_size=100000"),
@@ -263,7 +263,7 @@ def writers(folder: Path, store: EpisodeStore) -> dict[str, Callable[[], Any]]:
         "store": lambda: EpisodeStore.create(folder / "new", SPEC),
         "labels": lambda: labels.save(folder / "l.parquet"),
         "values": lambda: save_values(folder / "values.npz", values),
-        "decoded": lambda: DecodedCache(store, folder / "decoded"),
+        "decoded": lambda: DecodedCache(store, folder),
         "ledger": lambda: TrialLedger(folder / "t.jsonl").add(row),
         "json": lambda: write_json(folder / "run.json", {"a": "x" * 5000}),
         "lock": lambda: writer_lock(folder / "no" / "lock", "a store").acquire(),
