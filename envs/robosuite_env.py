@@ -59,11 +59,13 @@ class RoboSuiteEnv(gym.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.float32]]
         render_mode: str | None = None,
     ) -> None:
         if isinstance(task, str) and task not in TASKS:
-            raise ValueError(f"task={task!r}: known tasks are {', '.join(sorted(TASKS))}")
+            raise ValueError(f"task={task!r}: choose {', '.join(sorted(TASKS))}")
         self.task = TASKS[task] if isinstance(task, str) else task
         unknown = [name for name in cameras if name not in self.task.cameras]
         if unknown:
-            raise ValueError(f"cameras={unknown!r}: {self.task.env_id} has {', '.join(self.task.cameras)}")
+            raise ValueError(
+                f"cameras={unknown!r}: choose from those of {self.task.env_id}: {', '.join(self.task.cameras)}"
+            )
         if len(set(cameras)) != len(cameras):
             raise ValueError(f"cameras={list(cameras)!r}: name each camera once")
         if render not in ("stock", "fast"):
@@ -77,7 +79,7 @@ class RoboSuiteEnv(gym.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.float32]]
         if image_size > MAX_IMAGE:
             raise ValueError(f"image_size={image_size}: at most {MAX_IMAGE} pixels; take a smaller one")
         if render_mode not in (None, "rgb_array"):
-            raise ValueError(f"render_mode={render_mode!r}: only 'rgb_array' is available")
+            raise ValueError(f"render_mode={render_mode!r}: choose 'rgb_array' or None")
         self.hold_steps, self.max_steps, self.render_mode, self._render = hold_steps, max_steps, render_mode, render
         self.raw: Any = load_robosuite().make(
             self.task.robosuite_name,

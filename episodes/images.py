@@ -46,10 +46,10 @@ def decode_png(data: bytes, size: tuple[int, int]) -> Image:
     image: Image | None
     head = bytes(data[:24])
     if len(head) < 24 or not head.startswith(_HEAD):
-        raise ValueError("an image is not a readable PNG")
+        raise ValueError("an image is not a readable PNG; encode it with encode_png")
     shape = (*struct.unpack(">II", head[16:24])[::-1], 3)
     if shape != (*size, 3):  # before a decoder makes room for what the file says it holds
-        raise ValueError(f"an image is {shape}, expected {(*size, 3)}")
+        raise ValueError(f"an image is {shape}, expected {(*size, 3)}; encode one of that size")
     cv2 = _cv2()
     if cv2 is not None:
         try:
@@ -67,7 +67,7 @@ def decode_png(data: bytes, size: tuple[int, int]) -> Image:
         except (UnidentifiedImageError, OSError, SyntaxError):  # Pillow's words for a broken PNG
             image = None
     if image is None or image.shape != shape:
-        raise ValueError("an image is not a readable PNG")
+        raise ValueError("an image is not a readable PNG; encode it with encode_png")
     return image
 
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from episodes import lerobot_layout as layout
-from episodes.files import TEMPORARY, atomic, sha256_file, sync, write_atomic, writer_lock, writing
+from episodes.files import TEMPORARY, atomic, one_line, sha256_file, sync, write_atomic, writer_lock, writing
 from episodes.store_index import Row, file_of, index_row, index_table, instructions, named, read_index
 from episodes.types import SEGMENTS, EnvSpec, Episode
 
@@ -286,7 +286,9 @@ def _read_header(path: Path) -> EnvSpec:
     file = path / layout.HEADER_PATH
     if not file.exists():
         raise ValueError(
-            f"{path}: not an episode store ({layout.HEADER_PATH} is missing); EpisodeStore.create makes one"
+            one_line(
+                f"{path}: not an episode store ({layout.HEADER_PATH} is missing); make one with EpisodeStore.create"
+            )
         )
     with named(file):
         header = json.loads(file.read_text())
@@ -307,19 +309,24 @@ def _spec_sha256(spec: EnvSpec) -> str:
     return hashlib.sha256(spec.to_json().encode()).hexdigest()
 
 
+_OTHER = "keep the episodes of another EnvSpec in a store of their own"
+
+
 def _check(episode: Episode, spec: EnvSpec, what: str) -> None:
     """Raise a ValueError naming the first thing about an episode that the store's EnvSpec does not allow."""
     if set(episode.images) != set(spec.cameras):
-        raise ValueError(f"{what}: cameras are {sorted(episode.images)}, the store has {sorted(spec.cameras)}")
+        raise ValueError(
+            f"{what}: cameras are {sorted(episode.images)}, the store has {sorted(spec.cameras)}; {_OTHER}"
+        )
     for camera, frames in episode.images.items():
         if frames.shape[1:] != (*spec.image_size, 3):
             raise ValueError(
-                f"{what}: images of {camera} are {frames.shape[1:]}, the store has {(*spec.image_size, 3)}"
+                f"{what}: images of {camera} are {frames.shape[1:]}, the store has {(*spec.image_size, 3)}; {_OTHER}"
             )
     for name, width in (("proprio", spec.proprio_dim), ("actions", spec.action_dim)):
         values = getattr(episode, name)
         if values.ndim != 2 or values.shape[1] != width:
-            raise ValueError(f"{what}: {name} have shape {values.shape}, the store has {width} per frame")
+            raise ValueError(f"{what}: {name} have shape {values.shape}, the store has {width} per frame; {_OTHER}")
     for name in ("proprio", "actions", "rewards"):
         bad = ~np.isfinite(getattr(episode, name)).reshape(len(getattr(episode, name)), -1).all(axis=1)
         if bad.any():
@@ -342,7 +349,7 @@ def _check(episode: Episode, spec: EnvSpec, what: str) -> None:
     if episode.segments.min() < 0 or episode.segments.max() >= len(SEGMENTS):
         raise ValueError(f"{what}: segments lie outside 0..{len(SEGMENTS) - 1}; use indices into SEGMENTS")
     if episode.hz != spec.hz:
-        raise ValueError(f"{what}: {episode.hz} Hz, the store has {spec.hz} Hz")
+        raise ValueError(f"{what}: {episode.hz} Hz, the store has {spec.hz} Hz; {_OTHER}")
 
 
 def _check_text(text: str, what: str) -> None:

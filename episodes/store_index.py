@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ def _check_row(row: Row, start: int, spec: EnvSpec) -> None:
     if row["hz"] != spec.hz:
         raise ValueError(f"{what} was recorded at {row['hz']} Hz, the store's EnvSpec says {spec.hz} Hz")
     for name in ("data_sha256", "final_sha256", "content_sha256"):
-        if len(row[name]) != 64 or len(bytes.fromhex(row[name])) != 32:
+        if not re.fullmatch("[0-9a-f]{64}", row[name]):
             raise ValueError(f"{what}: {name} is not a SHA-256")
 
 

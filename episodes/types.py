@@ -161,7 +161,7 @@ class Episode:
     def __post_init__(self) -> None:
         T = len(self.actions)
         if T < 1:
-            raise ValueError(f"{self._name}: no steps; an episode has at least one")
+            raise ValueError(f"{self._name}: no steps; record at least one")
         for name in (*_PER_STEP, *_PER_FRAME):
             n, kind = T + (name in _PER_FRAME), _PER_STEP.get(name) or _PER_FRAME[name]
             values = getattr(self, name)
