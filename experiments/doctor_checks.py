@@ -100,7 +100,7 @@ def rendering() -> Finding:
     if not script.exists():
         return Finding("rendering", NOTE, "not tried: scripts/ is not here", "run the doctor in a checkout")
     chosen = os.environ.get("MUJOCO_GL")
-    failed = []
+    failed: list[str] = []
     for backend in [chosen] if chosen else ["egl", "osmesa"]:
         drawn, said = run([sys.executable, str(script), "render"], MUJOCO_GL=backend, PYOPENGL_PLATFORM=backend)
         if drawn:
@@ -114,7 +114,7 @@ def vulkan() -> Finding:
     """Whether SAPIEN could render: its package, the loader and at least one driver."""
     if importlib.util.find_spec("sapien") is None:
         return Finding(
-            "vulkan", NOTE, "SAPIEN is not installed", "only SIMPLER needs it: the extra [simpler], make simpler"
+            "vulkan", NOTE, "SAPIEN is not installed", "only SIMPLER needs it: install the extra [simpler]"
         )
     loads, said = probe("import ctypes; ctypes.CDLL('libvulkan.so.1')")
     if not loads:
@@ -177,7 +177,7 @@ def assets() -> Finding:
         return Finding("assets", OK, str(place))
     if named:
         return Finding("assets", PROBLEM, f"MS_ASSET_DIR={named} has no files", "correct or unset MS_ASSET_DIR")
-    return Finding("assets", NOTE, f"none in {place}", "only SIMPLER needs them: make simpler, or set MS_ASSET_DIR")
+    return Finding("assets", NOTE, f"none in {place}", "only SIMPLER needs them: set MS_ASSET_DIR to a folder that has them")
 
 
 def folders() -> Finding:
