@@ -196,7 +196,8 @@ class EpisodeStore(Episodes):
         index_path, table = layout.file_path(self._path, layout.EPISODES_PATH, number), index_table(rows)
         try:
             # soon statistics of fewer episodes: none are better than wrong ones
-            (self._path / layout.STATS_PATH).unlink(missing_ok=True)
+            with writing(self._path / layout.STATS_PATH):
+                (self._path / layout.STATS_PATH).unlink(missing_ok=True)
             write_atomic(index_path, lambda p: pq.write_table(table, p, write_page_checksum=True))  # the commit
         except BaseException:
             self._withdraw(index_path)

@@ -121,7 +121,7 @@ def test_a_setting_that_does_not_exist_or_has_another_type_is_named(override: st
         ("seed=-1", "seed=-1"),
         ("seed=100", "seed=100"),
         ("folds=0", "folds=0"),
-        ("folds=101", "folds=101"),
+        ("folds=201", "folds=201"),
         ("workers=0", "workers=0"),
         ("iterations=0", "iterations=0"),
         ("iterations=500", "1..10000"),
