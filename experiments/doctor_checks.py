@@ -100,7 +100,7 @@ def rendering() -> Finding:
     if not script.exists():
         return Finding("rendering", NOTE, "not tried: scripts/ is not here", "run the doctor in a checkout")
     chosen = os.environ.get("MUJOCO_GL")
-    failed = []
+    failed: list[str] = []
     for backend in [chosen] if chosen else ["egl", "osmesa"]:
         drawn, said = run([sys.executable, str(script), "render"], MUJOCO_GL=backend, PYOPENGL_PLATFORM=backend)
         if drawn:
