@@ -102,7 +102,7 @@ def composed(*overrides: str) -> Any:
         ("policy=pi0", "pi0"),
         ("preset=huge", "huge"),
         ("collect=5", "collect"),
-        ("collect.mix.expert=0.9", "sum to"),
+        ("collect.mix.expert=0.9", "expert"),
     ],
 )
 def test_a_setting_that_does_not_exist_or_has_another_type_is_named(override: str, named: str) -> None:
