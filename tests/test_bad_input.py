@@ -102,7 +102,7 @@ def composed(*overrides: str) -> Any:
         ("policy=pi0", "pi0"),
         ("preset=huge", "huge"),
         ("collect=5", "collect"),
-        ("collect.mix.expert=0.9", "expert"),
+        ("collect.mix.expert=x", "expert"),
     ],
 )
 def test_a_setting_that_does_not_exist_or_has_another_type_is_named(override: str, named: str) -> None:
@@ -132,6 +132,8 @@ def test_a_setting_that_does_not_exist_or_has_another_type_is_named(override: st
         ("evaluation.first=5000000", "first=5000000"),
         ("collect.episodes=0", "episodes=0"),
         ("collect.action_noise=-1", "action_noise=-1"),
+        ("collect.mix.expert=0.9", "sum to"),
+        ("collect.mix.failure=-0.1", "failure=-0.1"),
         ("collect.action_noise=nan", "action_noise=nan"),
         ("task.env_id=made/No-v0", "made/No-v0"),
         ("task.image_size=0", "image_size=0"),

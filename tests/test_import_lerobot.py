@@ -196,7 +196,7 @@ MALFORMED = {
     "holds a JSON list": lambda d: (d / "meta/info.json").write_text("[]"),
     "codebase_version 'v1.6' is not one of": lambda d: _edit(d / "meta/info.json", codebase_version="v1.6"),
     "codebase_version 'v4.0' is not one of": lambda d: _edit(d / "meta/info.json", codebase_version="v4.0"),
-    r"nan Hz is not a control rate": lambda d: _edit(d / "meta/info.json", fps=float("nan")),
+    "hz=nan": lambda d: _edit(d / "meta/info.json", fps=float("nan")),
     "fps is '30', not a number": lambda d: _edit(d / "meta/info.json", fps="30"),
     "features are not a table": lambda d: _edit(d / "meta/info.json", features=[1]),
     "lacks 'features'": lambda d: (d / "meta/info.json").write_text('{"codebase_version": "v3.0"}'),
