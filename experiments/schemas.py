@@ -13,6 +13,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from agents.extraction import ExtractionConfig
 from agents.flow_model import FlowConfig
 from envs.oracles.mix import OracleMix
+from envs.takeover import TakeoverConfig
 from episodes import seeds
 from episodes.settings import require, require_one_of
 from episodes.types import MAX_PIXELS
@@ -86,6 +87,8 @@ class RecapSimConfig:
     folds: int = 1  # cross-fitting of the value; 1: the papers' choice
     iterations: int = 1  # RECAP iterations; from the second on, each method adds its own rollouts
     rollouts: int = 50  # episodes a method adds per further iteration
+    corrections: bool = False  # in those, the scripted oracle takes over from a policy that has stalled
+    takeover: TakeoverConfig = field(default_factory=TakeoverConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     preset: str = "tiny"  # name of the preset that chose the variants
     seed: int = 0  # data seed: demonstrations, folds, initialisation, batches

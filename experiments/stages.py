@@ -21,6 +21,7 @@ from agents.recap import improve
 from envs.ledger import Trial
 from envs.oracles.mix import OracleMix
 from envs.rollout import evaluate_trials, record, rollout
+from envs.takeover import Takeover
 from episodes import seeds
 from episodes.files import cache_entry, write_atomic, writing
 from episodes.labels import Labels
@@ -238,7 +239,9 @@ def run_arm(job: ArmJob) -> list[dict[str, Any]]:
         env = make_env(settings.task, settings.collect.max_steps)
         first = settings.collect.episodes + (k - 1) * settings.rollouts
         trials = [Trial(s) for s in seeds.train_block(settings.seed, first + settings.rollouts)[first:]]
-        yield from rollout(policy, [env], trials, source=f"policy:{arm.method}@{k}", iteration=k)
+        corrector = make_oracle(OracleMix.only("expert"), [env])
+        takeover = Takeover(corrector, settings.takeover) if settings.corrections else None
+        yield from rollout(policy, [env], trials, source=f"policy:{arm.method}@{k}", iteration=k, takeover=takeover)
         env.close()
 
     rows = []
