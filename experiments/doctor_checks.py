@@ -113,9 +113,7 @@ def rendering() -> Finding:
 def vulkan() -> Finding:
     """Whether SAPIEN could render: its package, the loader and at least one driver."""
     if importlib.util.find_spec("sapien") is None:
-        return Finding(
-            "vulkan", NOTE, "SAPIEN is not installed", "only SIMPLER needs it: install the extra [simpler]"
-        )
+        return Finding("vulkan", NOTE, "SAPIEN is not installed", "only SIMPLER needs it: install the extra [simpler]")
     loads, said = probe("import ctypes; ctypes.CDLL('libvulkan.so.1')")
     if not loads:
         return Finding("vulkan", PROBLEM, f"no Vulkan loader ({said[:120]})", "apt-get install -y libvulkan1")
@@ -177,7 +175,9 @@ def assets() -> Finding:
         return Finding("assets", OK, str(place))
     if named:
         return Finding("assets", PROBLEM, f"MS_ASSET_DIR={named} has no files", "correct or unset MS_ASSET_DIR")
-    return Finding("assets", NOTE, f"none in {place}", "only SIMPLER needs them: set MS_ASSET_DIR to a folder that has them")
+    return Finding(
+        "assets", NOTE, f"none in {place}", "only SIMPLER needs them: set MS_ASSET_DIR to a folder that has them"
+    )
 
 
 def folders() -> Finding:
