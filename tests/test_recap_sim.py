@@ -60,7 +60,7 @@ def test_every_stage_leaves_its_files_and_a_second_run_uses_the_cache(tmp_path: 
     corrected = [episode for episode in own if episode.provenance.iteration == 1]
     assert len(corrected) == 2 and all(episode.intervention[-1] for episode in corrected)  # six steps teach nothing
     labels = Labels.load(run / "arms" / "recap" / "labels-1.parquet")
-    assert (labels["indicator"][-1][corrected[-1].intervention] == POSITIVE).all()
+    assert (labels.column("indicator", len(own) - 1)[corrected[-1].intervention] == POSITIVE).all()
 
     again = command(tmp_path, "corrections=true")
     assert again.returncode == 0, again.stderr[-3000:]
