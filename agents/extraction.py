@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 import numpy as np
 
 from episodes.labels import NEGATIVE, POSITIVE, Labels
 from episodes.returns import viva_return, viva_rewards
+from episodes.settings import require, require_one_of
 from episodes.store import Episodes
 from episodes.types import SEGMENTS
 from valuefns import advantage
@@ -33,6 +35,10 @@ class AdvantageConfig:
         "own"  # n_step: own: a step costs 1/(2T) of its episode's T (ViVa eq. 1); task: T is the time limit
     )
 
+    def __post_init__(self) -> None:
+        require(self, n=(1, inf))
+        require_one_of(self, kind=("n_step", "chunk"), tail=("scaled", "printed"), time_cost=("own", "task"))
+
 
 @dataclass
 class ExtractionConfig:
@@ -46,6 +52,10 @@ class ExtractionConfig:
     awr_standardise: bool = False  # ours: divide A by its standard deviation over the training set first
     positive: float = 0.4  # RECAP: share of windows with a positive indicator, per task
 
+    def __post_init__(self) -> None:
+        require(self, keep=(0, 1), awr_temperature=(0, inf), awr_clip=(0, inf), positive=(0, 1))
+        require_one_of(self, filter=("percentile", "binary", "strict"))
+
 
 def advantages(store: Episodes, values: Values, config: AdvantageConfig) -> list[np.ndarray]:
     """Return the advantage of every step of every episode, each float32 (T,), in ViVa's scale.
@@ -53,10 +63,6 @@ def advantages(store: Episodes, values: Values, config: AdvantageConfig) -> list
     Ours: time_cost="task". With each episode's own T a step of a fast success costs more than one of a slow failure,
     and the comparison across episodes, which every labeller makes, prefers the slow ones.
     """
-    if config.kind not in ("n_step", "chunk"):
-        raise ValueError(f"advantage kind={config.kind!r}: choose n_step or chunk")
-    if config.time_cost not in ("own", "task"):
-        raise ValueError(f"advantage time_cost={config.time_cost!r}: choose own or task")
     result = []
     for row, v in zip(store.index, values, strict=True):
         T, success = row["length"], row["success"]
@@ -97,10 +103,8 @@ def filtered_bc(store: Episodes, values: Values, config: ExtractionConfig) -> La
     A = np.concatenate(advantages(store, values, config.advantage))
     if config.filter == "percentile":
         passed = np.quantile(A, 1 - config.keep) <= A
-    elif config.filter in ("binary", "strict"):
-        passed = A >= 0 if config.filter == "binary" else A > 0
     else:
-        raise ValueError(f"filter={config.filter!r}: choose percentile, binary or strict")
+        passed = A >= 0 if config.filter == "binary" else A > 0
     if not passed.any():
         raise ValueError(
             f"filtered_bc: no step has an advantage above the {config.filter} threshold; use filter=percentile"

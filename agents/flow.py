@@ -12,13 +12,14 @@ from torch import Tensor
 
 from agents.flow_model import FlowConfig, FlowModel
 from agents.policy import Policy
-from episodes.labels import NULL, POSITIVE, Labels
+from episodes.labels import NEGATIVE, NULL, POSITIVE, Labels
+from episodes.settings import from_json
 from episodes.store import Episodes
 from episodes.types import EnvSpec, Observation
 from episodes.windows import ActionWindows, DecodedCache
 from networks.augment import shift_images
-from networks.checkpoint import load_config, load_module, save_module
-from networks.trainer import Trainer, TrainerConfig
+from networks.checkpoint import load_config, load_module, reading, save_module
+from networks.trainer import Trainer
 
 
 class FlowPolicy(Policy):
@@ -31,8 +32,6 @@ class FlowPolicy(Policy):
 
     def __init__(self, config: FlowConfig, spec: EnvSpec, seed: int = 0, device: str = "cpu") -> None:
         super().__init__()
-        if not 1 <= config.execute <= config.chunk:
-            raise ValueError(f"flow: execute={config.execute} must be between 1 and chunk={config.chunk}")
         self.config, self.spec, self.device = config, spec, device
         self.execute, self.indicator, self.guidance = config.execute, NULL, config.guidance
         torch.manual_seed(seed)
@@ -105,8 +104,10 @@ class FlowPolicy(Policy):
         raw = load_config(folder)
         if raw.get("kind") != "flow":
             raise ValueError(f"policy {folder}: kind {raw.get('kind')!r} is not flow; name a folder of a flow policy")
-        training = TrainerConfig(**raw["config"].pop("training"))
-        policy = cls(FlowConfig(**raw["config"], training=training), EnvSpec.from_json(raw["spec"]), device=device)
-        policy.indicator = raw["indicator"]
-        load_module(folder, policy.model)
+        with reading(folder):
+            policy = cls(from_json(FlowConfig, raw["config"]), EnvSpec.from_json(raw["spec"]), device=device)
+            policy.indicator = raw["indicator"]
+            if policy.indicator not in (NEGATIVE, POSITIVE, NULL):
+                raise ValueError(f"indicator is {policy.indicator!r}, expected 0, 1 or 2")
+            load_module(folder, policy.model)
         return policy.eval()

@@ -6,10 +6,12 @@ Shapes: B batch, V views, K action chunk, A action, P proprioception, D width.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import inf
 
 import torch
 from torch import Tensor, nn
 
+from episodes.settings import require
 from networks.flow_matching import integrate, interpolate, velocity_from_clean
 from networks.trainer import TrainerConfig
 
@@ -35,6 +37,11 @@ class FlowConfig:
             ema_decay=0.995,
         )
     )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        require(self, chunk=(1, inf), execute=(1, self.chunk), width=(1, inf), blocks=(0, inf), feature=(1, inf))
+        require(self, image_shift=(0, inf), noise_samples=(1, inf), euler_steps=(1, inf), indicator_dropout=(0, 1))
+        require(self, guidance=(0, inf))
 
 
 class Encoder(nn.Module):

@@ -26,4 +26,4 @@ def load_policy(folder: Path, device: str = "cpu") -> Policy:
         from agents.flow import FlowPolicy
 
         return FlowPolicy.load(folder, device)
-    raise ValueError(f"policy {folder}: unknown kind {kind!r}; it holds flow policies only")
+    raise ValueError(f"policy {folder}: unknown kind {kind!r}; name the folder of a flow policy")

@@ -10,7 +10,7 @@ import numpy as np
 from agents.extraction import ExtractionConfig, Labeller
 from agents.policy import Policy
 from episodes.labels import Labels
-from episodes.store import EpisodeStore
+from episodes.store import Episodes, EpisodeStore
 from episodes.types import Episode
 
 
@@ -26,22 +26,24 @@ class Improvement:
 
 def improve(
     store: EpisodeStore,
-    fit_values: Callable[[EpisodeStore, int], list[np.ndarray]],
+    fit_values: Callable[[Episodes, int], list[np.ndarray]],
     label: Labeller,
     settings: ExtractionConfig,
-    fit_policy: Callable[[EpisodeStore, Labels, int], Policy],
+    fit_policy: Callable[[Episodes, Labels, int], Policy],
     collect: Callable[[Policy, int], Iterable[Episode]],
     iterations: int,
 ) -> Iterator[Improvement]:
     """Yield each iteration of: value on ALL data so far, advantages, policy, its own rollouts added to the data.
 
     `store` begins with the demonstrations and grows. Both `fit_values(store, k)` and `fit_policy(store, labels, k)`
-    start from their pretrained state every time, never from iteration k - 1 (Algorithm 1: nothing drifts).
+    start from their pretrained state every time, never from iteration k - 1 (Algorithm 1: nothing drifts). A store that
+    already holds the rollouts of an iteration, because the loop was interrupted after them, is not given them again.
     """
     for k in range(iterations):
-        values = fit_values(store, k)
-        labels = label(store, values, settings)
-        policy = fit_policy(store, labels, k)
+        data = store.select(i for i, row in enumerate(store.index) if row["iteration"] <= k)
+        values = fit_values(data, k)
+        labels = label(data, values, settings)
+        policy = fit_policy(data, labels, k)
         yield Improvement(k, values, labels, policy)
-        if k + 1 < iterations:
+        if k + 1 < iterations and not any(row["iteration"] == k + 1 for row in store.index):
             store.append(collect(policy, k + 1))

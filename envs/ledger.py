@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from episodes.files import sync, writing
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -27,24 +29,29 @@ class TrialLedger:
 
     A row is one write, flushed and synced, so a crash loses at most the row being written: a torn last line is ignored
     when the ledger is opened and removed by the next append. Errors (ValueError): a damaged line before the last one, a
-    repeated key.
+    repeated key, a place that cannot be read or written.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._rows: dict[str, dict[str, Any]] = {}
         self._end = 0  # bytes of whole lines
-        content = self.path.read_bytes() if self.path.exists() else b""
-        for number, line in enumerate(content.splitlines(keepends=True), 1):
-            if not line.endswith(b"\n"):
-                break
-            self._end += len(line)
+        try:
+            content = self.path.read_bytes() if self.path.exists() else b""
+        except OSError as error:
+            raise ValueError(f"{self.path}: cannot be read ({error.strerror}); choose another ledger") from error
+        for number, line in enumerate(content.split(b"\n")[:-1], 1):  # what follows the last line's end is torn
+            self._end += len(line) + 1
             try:
                 row = json.loads(line)
-                self._rows[row["key"]] = row
-            except (ValueError, TypeError, KeyError):
+                key = row["key"]
+                if not isinstance(key, str) or key in self._rows:
+                    raise ValueError("no key of its own")
+                self._rows[key] = row
+            except (ValueError, TypeError, KeyError, RecursionError):
                 raise ValueError(
-                    f"{self.path}: line {number} is not a row of a trial ledger; delete the file to start anew"
+                    f"{self.path}: line {number} is not a row of a trial ledger, or the second of its trial; "
+                    "delete the file to start anew"
                 ) from None
 
     @property
@@ -67,12 +74,16 @@ class TrialLedger:
         if row["key"] in self._rows:
             raise ValueError(f"{self.path}: {row['key']} is already in the ledger; run only the pending trials")
         line = json.dumps(row).encode() + b"\n"
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.path, "r+b" if self.path.exists() else "wb") as file:
-            file.truncate(self._end)
-            file.seek(self._end)
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
+        with writing(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            new = not self.path.exists()
+            with open(self.path, "wb" if new else "r+b") as file:
+                file.truncate(self._end)
+                file.seek(self._end)
+                file.write(line)
+                file.flush()
+                os.fsync(file.fileno())
+            if new:
+                sync(self.path.parent)
         self._end += len(line)
         self._rows[row["key"]] = row

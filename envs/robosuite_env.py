@@ -24,6 +24,7 @@ ACTION = ("dx", "dy", "dz", "drx", "dry", "drz", "gripper")
 UNITS = ("0.05 m",) * 3 + ("0.5 rad",) * 3 + ("-1 opens, +1 closes",)  # what an action of 1 means
 SECONDS = 10.0  # default time limit
 HELD_SHARE = 0.1  # the part of `progress` that holding the goal earns
+MAX_IMAGE = 4096  # pixels; every OpenGL since 3.0 draws that, and a larger buffer may end the process
 MODEL_SEED = 0  # robosuite draws object sizes when the model is built: one model for every environment
 
 
@@ -58,21 +59,27 @@ class RoboSuiteEnv(gym.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.float32]]
         render_mode: str | None = None,
     ) -> None:
         if isinstance(task, str) and task not in TASKS:
-            raise ValueError(f"task={task!r}: known tasks are {', '.join(sorted(TASKS))}")
+            raise ValueError(f"task={task!r}: choose {', '.join(sorted(TASKS))}")
         self.task = TASKS[task] if isinstance(task, str) else task
         unknown = [name for name in cameras if name not in self.task.cameras]
         if unknown:
-            raise ValueError(f"cameras={unknown!r}: {self.task.env_id} has {', '.join(self.task.cameras)}")
+            raise ValueError(
+                f"cameras={unknown!r}: choose from those of {self.task.env_id}: {', '.join(self.task.cameras)}"
+            )
+        if len(set(cameras)) != len(cameras):
+            raise ValueError(f"cameras={list(cameras)!r}: name each camera once")
         if render not in ("stock", "fast"):
             raise ValueError(f"render={render!r}: choose 'stock' or 'fast'")
-        if not 1 <= hz <= 500 or abs(500 / hz - int((1 / hz) / 0.002)) > 1e-6:
+        if not isinstance(hz, (int, float)) or not 1 <= hz <= 500 or abs(500 / hz - int((1 / hz) / 0.002)) > 1e-6:
             raise ValueError(f"hz={hz}: the 500 Hz simulation must divide into it; try 5, 10, 20, 25 or 50")
         max_steps = round(SECONDS * hz) if max_steps is None else max_steps
         for name, value in (("image_size", image_size), ("max_steps", max_steps), ("hold_steps", hold_steps)):
-            if value < 1:
-                raise ValueError(f"{name}={value}: must be at least 1")
+            if not isinstance(value, (int, np.integer)) or value < 1:
+                raise ValueError(f"{name}={value!r}: must be a whole number of at least 1")
+        if image_size > MAX_IMAGE:
+            raise ValueError(f"image_size={image_size}: at most {MAX_IMAGE} pixels; take a smaller one")
         if render_mode not in (None, "rgb_array"):
-            raise ValueError(f"render_mode={render_mode!r}: only 'rgb_array' is available")
+            raise ValueError(f"render_mode={render_mode!r}: choose 'rgb_array' or None")
         self.hold_steps, self.max_steps, self.render_mode, self._render = hold_steps, max_steps, render_mode, render
         self.raw: Any = load_robosuite().make(
             self.task.robosuite_name,
@@ -144,7 +151,10 @@ class RoboSuiteEnv(gym.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.float32]]
     def step(
         self, action: npt.NDArray[np.float32]
     ) -> tuple[dict[str, npt.NDArray[Any]], float, bool, bool, dict[str, Any]]:
-        action = np.asarray(action, np.float64)
+        try:
+            action = np.asarray(action, np.float64)
+        except (TypeError, ValueError):
+            raise ValueError(f"action: {action!r:.60} is no array; give 7 numbers in [-1, 1]") from None
         if action.shape != (7,):
             raise ValueError(f"action: shape {action.shape}, expected (7,): {', '.join(ACTION)}")
         if not np.isfinite(action).all():

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from envs.ledger import Trial, TrialLedger
+from envs.takeover import Takeover
 from episodes.actor import Actor
 from episodes.types import SEGMENTS, Episode, Observation, Provenance
 from episodes.workers import map_jobs
@@ -44,6 +45,8 @@ class _Slot:
     rewards: list[float] = field(default_factory=list)
     ends: list[tuple[bool, bool]] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
+    interventions: list[bool] = field(default_factory=list)
+    corrected: bool = False  # a corrector has taken over
     success: bool = False
 
 
@@ -57,6 +60,7 @@ def rollout(
     iteration: int = 0,
     action_noise: float = 0.0,
     execute: int | None = None,
+    takeover: Takeover | None = None,
 ) -> Iterator[Episode]:
     """Run every trial and yield its Episode, in the order of the trials, whichever slot finishes first.
 
@@ -64,11 +68,10 @@ def rollout(
     (default: the actor's `execute` attribute, else all K), and slots whose chunk is not used up are passed None.
     `action_noise` is the standard deviation of Gaussian noise on the first 6 dimensions of the executed action; the
     noise-free action is recorded. Segment labels and variants come from the actor's `labels` and `variants` where it
-    has them. An episode depends on its trial alone: not on n, on the order of the trials, or on what ran before.
-    ValueError: chunks shorter than `execute`.
+    has them. With `takeover` a corrector acts in place of an actor that has stalled. An episode depends on its trial
+    alone: not on n, on the order of the trials, or on what ran before. ValueError: chunks shorter than `execute`.
     """
     envs = [env.unwrapped for env in envs]
-    execute = getattr(actor, "execute", None) if execute is None else execute
     pending = enumerate(trials)
     slots: list[_Slot | None] = [None] * len(envs)
     done: dict[int, Episode] = {}
@@ -87,11 +90,15 @@ def rollout(
         if fresh.any():
             seeds = np.array([slot.trial.seed if slot else 0 for slot in slots], np.int64)
             actor.reset(fresh, seeds, [slot.instruction if slot else "" for slot in slots])
-        _ask(actor, slots, execute)
+        if takeover is not None:
+            _take_over(takeover, envs, slots)
+            _ask(takeover.corrector, [s if s and s.corrected else None for s in slots], None)
+        _ask(actor, [s if s and not s.corrected else None for s in slots], execute)
         for i, slot in enumerate(slots):
             if slot is None:
                 continue
-            if _step(envs[i], slot, action_noise, _attribute(actor, "labels", i, SEGMENTS.index("unlabelled"))):
+            acting = takeover.corrector if takeover is not None and slot.corrected else actor
+            if _step(envs[i], slot, action_noise, _attribute(acting, "labels", i, SEGMENTS.index("unlabelled"))):
                 variant = _attribute(actor, "variants", i, "")
                 provenance = Provenance(envs[i].spec_.env_id, slot.trial.seed, source, variant, policy, iteration)
                 done[slot.order], slots[i] = _finish(slot, provenance, envs[i].spec_.hz), None
@@ -106,8 +113,23 @@ def _begin(env: Any, order: int, trial: Trial) -> _Slot:
     return _Slot(order, trial, noise, [observation], [info["progress"]], info["instruction"])
 
 
+def _take_over(takeover: Takeover, envs: Sequence[Any], slots: Sequence[_Slot | None]) -> None:
+    """Hand the slots that have just stalled to the corrector."""
+    stalled = [
+        s is not None and not s.corrected and takeover.due(s.progress, env.spec_.hz) for env, s in zip(envs, slots)
+    ]
+    if not any(stalled):
+        return
+    for now, slot in zip(stalled, slots):
+        if now and slot is not None:
+            slot.corrected, slot.chunk = True, None
+    seeds = np.array([slot.trial.seed if slot else 0 for slot in slots], np.int64)
+    takeover.corrector.reset(np.array(stalled), seeds, [slot.instruction if slot else "" for slot in slots])
+
+
 def _ask(actor: Actor, slots: Sequence[_Slot | None], execute: int | None) -> None:
-    """Give every slot that has used up its chunk a new one, in a single call."""
+    """Give every slot that has used up its chunk a new one, in a single call; execute=None: the actor's own, or all."""
+    execute = getattr(actor, "execute", None) if execute is None else execute
     asking = [s is not None and (s.chunk is None or s.used >= (execute or len(s.chunk))) for s in slots]
     if not any(asking):
         return
@@ -138,6 +160,7 @@ def _step(env: Any, slot: _Slot, action_noise: float, label: int) -> bool:
     slot.rewards.append(float(reward))
     slot.ends.append((bool(terminated), bool(truncated)))
     slot.labels.append(int(label))
+    slot.interventions.append(slot.corrected)
     slot.progress.append(info["progress"])
     slot.success = bool(info["success"])
     return bool(terminated or truncated)
@@ -156,7 +179,7 @@ def _finish(slot: _Slot, provenance: Provenance, hz: float) -> Episode:
         success=slot.success,
         segments=np.array(slot.labels, np.int8),
         progress=np.array(slot.progress, np.float32),
-        intervention=np.zeros(len(ends), bool),
+        intervention=np.array(slot.interventions, bool),
         instruction=slot.instruction,
         provenance=provenance,
         hz=hz,
@@ -208,9 +231,11 @@ def evaluate_trials(
     """Roll the trials out on worker processes and return one row each, in trial order.
 
     Columns: key, seed, success, steps, seconds (simulated: steps / Hz), progress (the best), variant, source, env_id.
-    Finished rows go to `ledger`, and trials found there are not run again.
+    Finished rows go to `ledger`, and trials found there are not run again; a row of another source is a ValueError.
     """
     trials = list(trials)
+    for trial in trials if ledger is not None else []:
+        _require_own(ledger, trial, source)  # type: ignore[arg-type]
     wanted = trials if ledger is None else ledger.pending(trials)
     rows: dict[str, dict[str, Any]] = {}
     for block_rows in _blocks(
@@ -221,6 +246,21 @@ def evaluate_trials(
             if ledger is not None:
                 ledger.add(row)
     return [rows[t.key] if t.key in rows else ledger[t] for t in trials]  # type: ignore[index]
+
+
+_COLUMNS: dict[str, Any] = {"seed": int, "success": bool, "steps": int, "seconds": (int, float), "source": str}
+
+
+def _require_own(ledger: TrialLedger, trial: Trial, source: str) -> None:
+    if trial not in ledger:
+        return
+    row = ledger[trial]
+    whole = all(isinstance(row.get(name), kind) for name, kind in _COLUMNS.items())
+    if not whole or (row["seed"], row["source"]) != (trial.seed, source):
+        raise ValueError(
+            f"{ledger.path}: the row of {trial.key} is not one of {source!r}; name another ledger, or delete the file "
+            "to start anew"
+        )
 
 
 def _rows(episodes: Iterable[Episode]) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -13,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 _THREADS = min(4, os.cpu_count() or 1)  # both libraries release the interpreter lock while they work
+_HEAD = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"  # then width and height
 Image = npt.NDArray[np.uint8]
 
 
@@ -42,9 +44,18 @@ def encode_png(image: Image) -> bytes:
 def decode_png(data: bytes, size: tuple[int, int]) -> Image:
     """RGB image uint8 (H, W, 3) from PNG bytes; bytes that are no image of `size` (H, W) are a ValueError."""
     image: Image | None
+    head = bytes(data[:24])
+    if len(head) < 24 or not head.startswith(_HEAD):
+        raise ValueError("an image is not a readable PNG; encode it with encode_png")
+    shape = (*struct.unpack(">II", head[16:24])[::-1], 3)
+    if shape != (*size, 3):  # before a decoder makes room for what the file says it holds
+        raise ValueError(f"an image is {shape}, expected {(*size, 3)}; encode one of that size")
     cv2 = _cv2()
     if cv2 is not None:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+        try:
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        except cv2.error:
+            image = None
         if image is not None:
             cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
     else:
@@ -55,10 +66,8 @@ def decode_png(data: bytes, size: tuple[int, int]) -> Image:
             image = np.array(pil.open(io.BytesIO(data)).convert("RGB"))
         except (UnidentifiedImageError, OSError, SyntaxError):  # Pillow's words for a broken PNG
             image = None
-    if image is None:
-        raise ValueError("an image is not a readable PNG")
-    if image.shape != (*size, 3):
-        raise ValueError(f"an image is {image.shape}, expected {(*size, 3)}")
+    if image is None or image.shape != shape:
+        raise ValueError("an image is not a readable PNG; encode it with encode_png")
     return image
 
 

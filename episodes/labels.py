@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from episodes.files import write_atomic
 from episodes.store import Episodes
+from episodes.store_index import named
 
 Column = npt.NDArray[Any]
 COLUMNS: dict[str, Any] = {"value": np.float32, "advantage": np.float32, "weight": np.float32, "indicator": np.int8}
@@ -115,6 +116,7 @@ class Labels:
         }
         head = {"format": _FORMAT, "version": _VERSION, "made_by": self.made_by, "made_by_hash": self.made_by_hash}
         head |= {"store_hash": self.store_hash, "episodes": self.episodes, "lengths": self.lengths}
+        head |= {"content_hash": self.content_hash}
         table = pa.table(columns | self.columns).replace_schema_metadata({"foresight": json.dumps(head)})
         write_atomic(path, lambda file: pq.write_table(table, file, write_page_checksum=True))
 
@@ -124,20 +126,30 @@ class Labels:
 
         Errors: a missing or malformed file, or labels of other episodes, is a ValueError.
         """
-        try:
+        with named(Path(path), "make the labels again"):
             table = pq.read_table(path, page_checksum_verification=True)
             head = json.loads((table.schema.metadata or {}).get(b"foresight", b"null"))
             if not isinstance(head, dict) or (head.get("format"), head.get("version")) != (_FORMAT, _VERSION):
                 raise ValueError(f"not a {_FORMAT} file of version {_VERSION}")
             names = [name for name in table.column_names if name not in ("episode", "frame")]
+            for name in sorted(set(names) - set(COLUMNS)):
+                raise ValueError(f"unknown column {name!r}")
             columns = {name: table[name].to_numpy().astype(COLUMNS[name], casting="safe") for name in names}
-            if any(len(column) != sum(head["lengths"]) for column in columns.values()):
+            episodes, lengths = _whole(head, "episodes"), _whole(head, "lengths")
+            if len(episodes) != len(lengths) or len(table) != sum(lengths):
                 raise ValueError("its columns do not have one entry per step")
+            keys = np.repeat(np.array(episodes, np.int64), lengths)
+            frames = np.concatenate([*map(np.arange, lengths), np.empty(0, np.int64)], dtype=np.int64)
+            if not (np.array_equal(table["episode"], keys) and np.array_equal(table["frame"], frames)):
+                raise ValueError("its episode and frame columns do not fit its head")
+            for name, column in columns.items():
+                _check_numbers(column, name, f"its {name}")
             made = (head["made_by"], head["made_by_hash"], head["store_hash"])
-            labels = cls(*made, tuple(head["episodes"]), tuple(head["lengths"]), columns)
-        except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
-            line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise ValueError(f"{path}: {line}; make the labels again") from error
+            if not all(isinstance(text, str) for text in made):
+                raise ValueError("made_by, made_by_hash and store_hash are not text")
+            labels = cls(*made, episodes, lengths, columns)
+            if head.get("content_hash", labels.content_hash) != labels.content_hash:
+                raise ValueError("its content is not what was written: the file was changed or damaged")
         if store is not None:
             labels.require_for(store)
         return labels
@@ -151,10 +163,23 @@ def _checked(array: npt.ArrayLike, name: str, row: dict[str, Any], made_by: str)
             f"{what} has shape {values.shape}, expected ({row['length']},); one entry per step, without the final "
             "observation's"
         )
+    if values.dtype.kind not in "fiub":
+        raise ValueError(f"{what} is {values.dtype}; give numbers")
+    _check_numbers(values, name, what)
+    return values.astype(COLUMNS[name])
+
+
+def _check_numbers(values: Column, name: str, what: str) -> None:
     if not np.isfinite(values).all():
         raise ValueError(f"{what} is not finite at frame {int((~np.isfinite(values)).argmax())}; leave the episode out")
     if name == "weight" and (values < 0).any():
         raise ValueError(f"{what} is negative at frame {int((values < 0).argmax())}; a weight is at least 0")
     if name == "indicator" and not np.isin(values, (NEGATIVE, POSITIVE, NULL)).all():
         raise ValueError(f"{what} has values outside 0 (negative), 1 (positive), 2 (null)")
-    return values.astype(COLUMNS[name])
+
+
+def _whole(head: dict[str, Any], name: str) -> tuple[int, ...]:
+    values = head[name]
+    if not isinstance(values, list) or not all(type(v) is int and v >= 0 for v in values):
+        raise ValueError(f"its {name} are not a list of whole numbers")
+    return tuple(values)

@@ -26,6 +26,7 @@ EPISODES_PATH = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.par
 FINAL_PATH = "foresight/final/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 INFO_PATH = "meta/info.json"
 TASKS_PATH = "meta/tasks.parquet"
+STATS_PATH = "meta/stats.json"
 HEADER_PATH = "foresight/header.json"
 LOCK_PATH = "foresight/writer.lock"
 

@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from episodes import lerobot_layout as layout
-from episodes.files import TEMPORARY, atomic, sha256_file, write_atomic, writer_lock
+from episodes.files import TEMPORARY, atomic, one_line, sha256_file, sync, write_atomic, writer_lock, writing
+from episodes.store_index import Row, file_of, index_row, index_table, instructions, named, read_index
 from episodes.types import SEGMENTS, EnvSpec, Episode
 
 FORMAT, VERSION = "foresight-episodes", 1
 _DTYPES = dict.fromkeys(("proprio", "actions", "rewards", "progress"), "float32") | {"segments": "int8"}
 _DTYPES |= dict.fromkeys(("terminated", "truncated", "intervention"), "bool")
 _COLUMNS = {"segments": "segment", "intervention": "intervention", "rewards": "next.reward"}
-_PROVENANCE = ("env_id", "seed", "source", "variant", "policy", "iteration")
-Row = dict[str, Any]
 
 
 class Episodes:
@@ -111,7 +111,7 @@ class EpisodeStore(Episodes):
         if mode == "a":
             self._lock = writer_lock(self._path / layout.LOCK_PATH, str(self._path))
         try:
-            super().__init__(self, _read_index(self._path))
+            super().__init__(self, read_index(self._path, self._spec))
             self._check_files()
             if mode == "a":
                 self._repair()
@@ -128,15 +128,14 @@ class EpisodeStore(Episodes):
     def create(cls, path: str | Path, spec: EnvSpec) -> EpisodeStore:
         """Make an empty store in a new or empty folder and open it for appending; a used folder is a ValueError."""
         path = Path(path)
-        (path / "foresight").mkdir(parents=True, exist_ok=True)
+        _require_unused(path)
+        with writing(path):
+            (path / "foresight").mkdir(parents=True, exist_ok=True)
         lock = writer_lock(path / layout.LOCK_PATH, str(path))
         try:
-            if (path / layout.HEADER_PATH).exists():
-                raise ValueError(f"{path}: already an episode store; open it with mode='a' or choose another folder")
-            used = {p.name for p in path.iterdir()} - {"foresight"}
-            if used:
-                raise ValueError(f"{path}: not empty ({sorted(used)[0]}); choose a new folder for the store")
+            _require_unused(path)  # two programs may have come here together
             header = {"format": FORMAT, "version": VERSION, "spec": json.loads(spec.to_json())}
+            header["spec_sha256"] = _spec_sha256(spec)
             write_atomic(path / layout.HEADER_PATH, json.dumps(header, indent=2) + "\n")
         finally:
             lock.release()
@@ -169,13 +168,13 @@ class EpisodeStore(Episodes):
         start = len(self)
         if first is None:
             return range(start, start)
-        number = max((_number(row) for row in self._rows), default=-1) + 1
+        number = max((file_of(row) for row in self._rows), default=-1) + 1
         data_path = layout.file_path(self._path, layout.DATA_PATH, number)
         final_path = layout.file_path(self._path, layout.FINAL_PATH, number)
         for path in (data_path, final_path):  # left by an append that failed in this process
             self._forget(path)
         rows: list[Row] = []
-        tasks = _tasks(self._rows)
+        tasks = instructions(self._rows)
         with atomic(final_path) as final, atomic(data_path) as data:
             with (
                 layout.parquet_writer(data, layout.data_schema(self._spec)) as data_file,
@@ -185,7 +184,7 @@ class EpisodeStore(Episodes):
                     _check(episode, self._spec, f"{self._path}: episode {i} (seed {episode.provenance.seed})")
                     if episode.instruction not in tasks:
                         tasks.append(episode.instruction)
-                    row = _row(episode, self._spec, i, number, next(reversed(rows or self._rows), None))
+                    row = index_row(episode, self._spec, i, number, next(reversed(rows or self._rows), None))
                     task = tasks.index(episode.instruction)
                     data_file.write_table(layout.data_table(episode, self._spec, i, row["dataset_from_index"], task))
                     final_file.write_table(layout.final_table(episode, self._spec, i))
@@ -194,33 +193,46 @@ class EpisodeStore(Episodes):
         for row in rows:
             row |= sums
         write_atomic(self._path / layout.TASKS_PATH, lambda p: pq.write_table(layout.tasks_table(tasks), p))
-        table = pa.Table.from_pylist(rows, layout.INDEX_SCHEMA)
-        write_atomic(  # the commit
-            layout.file_path(self._path, layout.EPISODES_PATH, number),
-            lambda p: pq.write_table(table, p, write_page_checksum=True),
-        )
+        index_path, table = layout.file_path(self._path, layout.EPISODES_PATH, number), index_table(rows)
+        try:
+            # soon statistics of fewer episodes: none are better than wrong ones
+            with writing(self._path / layout.STATS_PATH):
+                (self._path / layout.STATS_PATH).unlink(missing_ok=True)
+            write_atomic(index_path, lambda p: pq.write_table(table, p, write_page_checksum=True))  # the commit
+        except BaseException:
+            self._withdraw(index_path)
+            raise
         self._rows.extend(rows)
-        self._write_info()
+        with suppress(ValueError, OSError):  # derived: the episodes are in, and the next append or opening repairs it
+            self._write_info()
         return range(start, len(self))
 
+    def _withdraw(self, index_path: Path) -> None:
+        """Take back a commit that failed, perhaps after its rename: the next append writes to the same data file."""
+        try:
+            index_path.unlink(missing_ok=True)
+            sync(index_path.parent)
+        except OSError:
+            self.close()  # who opens it again sees what is there
+
     def _read(self, row: Row) -> Episode:
-        number = _number(row)
+        number = file_of(row)
         group = row["group"]
         path = layout.file_path(self._path, layout.DATA_PATH, number)
         final_path = layout.file_path(self._path, layout.FINAL_PATH, number)
         data = self._group(path, row["data_sha256"], group)
         final = self._group(final_path, row["final_sha256"], group)
-        with _named(path):
+        with named(path):
             return layout.read_episode(data, final, row, self._spec)
 
     def _column(self, row: Row, name: str) -> npt.NDArray[Any]:
-        path = layout.file_path(self._path, layout.DATA_PATH, _number(row))
+        path = layout.file_path(self._path, layout.DATA_PATH, file_of(row))
         values: npt.NDArray[Any] = self._group(path, row["data_sha256"], row["group"], [name])[name].to_numpy()
         return values
 
     def _group(self, path: Path, checksum: str, group: int, columns: list[str] | None = None) -> pa.Table:
         """One row group (one episode) of a file whose bytes were compared with its checksum once."""
-        with _named(path):
+        with named(path):
             if path not in self._verified:
                 if sha256_file(path) != checksum:
                     raise ValueError("its SHA-256 is not the one in the episode index: the file was changed or damaged")
@@ -236,7 +248,7 @@ class EpisodeStore(Episodes):
         self._files.pop(path, None)
 
     def _check_files(self) -> None:
-        for number in {_number(row) for row in self._rows}:
+        for number in {file_of(row) for row in self._rows}:
             for pattern in (layout.DATA_PATH, layout.FINAL_PATH):
                 path = layout.file_path(self._path, pattern, number)
                 if not path.exists():
@@ -244,134 +256,78 @@ class EpisodeStore(Episodes):
 
     def _repair(self) -> None:
         """Remove what a crashed writer left and bring the derived files up to date."""
-        known = {_number(row) for row in self._rows}
-        for pattern in (layout.DATA_PATH, layout.FINAL_PATH):
-            for path in self._path.glob(str(Path(pattern).parent.parent / "*" / "*.parquet")):
-                if layout.file_number(path) not in known:
+        known = {-1} | {file_of(row) for row in self._rows}  # -1: not a name of ours
+        with writing(self._path):
+            for pattern in (layout.DATA_PATH, layout.FINAL_PATH):
+                for path in self._path.glob(str(Path(pattern).parent.parent / "*" / "*.parquet")):
+                    if layout.file_number(path) not in known:
+                        path.unlink()
+            for part in ("data", "meta", "foresight"):  # elsewhere somebody may be writing labels
+                for path in (self._path / part).rglob(f"{TEMPORARY}*"):
                     path.unlink()
-        for part in ("data", "meta", "foresight"):  # elsewhere somebody may be writing labels
-            for path in (self._path / part).rglob(f"{TEMPORARY}*"):
-                path.unlink()
-        tasks = layout.tasks_table(_tasks(self._rows))
+        tasks = layout.tasks_table(instructions(self._rows))
         write_atomic(self._path / layout.TASKS_PATH, lambda p: pq.write_table(tasks, p))
         self._write_info()
 
     def _write_info(self) -> None:
         frames = sum(row["length"] for row in self._rows)
-        content = layout.info(self._spec, len(self), frames, len(_tasks(self._rows)))
+        content = layout.info(self._spec, len(self), frames, len(instructions(self._rows)))
         write_atomic(self._path / layout.INFO_PATH, json.dumps(content, indent=4) + "\n")
 
 
-class _named:
-    """Turns whatever goes wrong while reading a file into one ValueError line that names the file and the way out."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: Any, error: Any, _: Any) -> None:
-        if isinstance(error, (OSError, ValueError, KeyError, TypeError, pa.ArrowException)):
-            line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise ValueError(
-                f"{self.path}: {line}; restore the file from a copy or record the episodes again"
-            ) from error
+def _require_unused(path: Path) -> None:
+    if (path / layout.HEADER_PATH).exists():
+        raise ValueError(f"{path}: already an episode store; open it with mode='a' or choose another folder")
+    used = {p.name for p in path.iterdir()} - {"foresight"} if path.is_dir() else set()
+    if used:
+        raise ValueError(f"{path}: not empty ({sorted(used)[0]}); choose a new folder for the store")
 
 
 def _read_header(path: Path) -> EnvSpec:
     file = path / layout.HEADER_PATH
     if not file.exists():
         raise ValueError(
-            f"{path}: not an episode store ({layout.HEADER_PATH} is missing); EpisodeStore.create makes one"
+            one_line(
+                f"{path}: not an episode store ({layout.HEADER_PATH} is missing); make one with EpisodeStore.create"
+            )
         )
-    with _named(file):
+    with named(file):
         header = json.loads(file.read_text())
         if not isinstance(header, dict) or header.get("format") != FORMAT:
             raise ValueError(f"its format is not {FORMAT!r}")
-        if header.get("version") == VERSION:
-            return EnvSpec.from_json(json.dumps(header["spec"]))
-    raise ValueError(
-        f"{file}: format version {header.get('version')}, this program reads {VERSION}; update the program"
-    )
+        version = header.get("version")
+        if type(version) is not int:
+            raise ValueError(f"its format version is {version!r}, expected a number")
+        if version == VERSION:
+            spec = EnvSpec.from_json(json.dumps(header.get("spec")))
+            if header.get("spec_sha256", _spec_sha256(spec)) != _spec_sha256(spec):
+                raise ValueError("its EnvSpec is not the one that was written: the file was changed or damaged")
+            return spec
+    raise ValueError(f"{file}: format version {version}, this program reads {VERSION}; update the program")
 
 
-def _read_index(path: Path) -> list[Row]:
-    """All index rows in episode order; `group` is the episode's row group in its files."""
-    rows: list[Row] = []
-    files = path.glob(str(Path(layout.EPISODES_PATH).parent.parent / "*" / "file-*.parquet"))
-    for file in sorted(files, key=layout.file_number):
-        with _named(file):
-            table = pq.read_table(file, page_checksum_verification=True)
-            if not table.schema.equals(layout.INDEX_SCHEMA):
-                raise ValueError("its columns are not those of an episode index")
-            for group, row in enumerate(table.to_pylist()):
-                if row["episode_index"] != len(rows) or _number(row) != layout.file_number(file):
-                    raise ValueError(
-                        f"episode {row['episode_index']} follows {len(rows) - 1}: a file is missing or renamed"
-                    )
-                rows.append(row | {"group": group})
-    return rows
+def _spec_sha256(spec: EnvSpec) -> str:
+    return hashlib.sha256(spec.to_json().encode()).hexdigest()
 
 
-def _number(row: Row) -> int:
-    return int(row["data/chunk_index"] * layout.CHUNK + row["data/file_index"])
-
-
-def _tasks(rows: list[Row]) -> list[str]:
-    """Instructions in the order of their first episode; the position is the task_index."""
-    return list(dict.fromkeys(row["tasks"][0] for row in rows))
-
-
-def _row(episode: Episode, spec: EnvSpec, i: int, number: int, previous: Row | None) -> Row:
-    start = previous["dataset_to_index"] if previous else 0
-    chunk, file = divmod(number, layout.CHUNK)
-    group = previous["group"] + 1 if previous and _number(previous) == number else 0
-    provenance = {k: getattr(episode.provenance, k) for k in _PROVENANCE}
-    return {
-        "episode_index": i,
-        "tasks": [episode.instruction],
-        "length": len(episode),
-        "dataset_from_index": start,
-        "dataset_to_index": start + len(episode),
-        "data/chunk_index": chunk,
-        "data/file_index": file,
-        "meta/episodes/chunk_index": chunk,
-        "meta/episodes/file_index": file,
-        "success": bool(episode.success),
-        **provenance,
-        "hz": float(episode.hz),
-        "extra": json.dumps(episode.extra),
-        "content_sha256": _content(episode, spec),
-        "group": group,
-    }
-
-
-def _content(episode: Episode, spec: EnvSpec) -> str:
-    facts = [episode.instruction, bool(episode.success), float(episode.hz)]
-    facts += [getattr(episode.provenance, k) for k in _PROVENANCE]
-    digest = hashlib.sha256(json.dumps(facts).encode())
-    arrays: list[npt.NDArray[Any]] = [episode.images[camera] for camera in spec.cameras]
-    arrays += [episode.proprio, episode.actions, episode.rewards, episode.terminated, episode.truncated]
-    arrays += [episode.segments, episode.progress, episode.intervention]
-    for array in arrays:
-        digest.update(f"{array.dtype}{array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
+_OTHER = "keep the episodes of another EnvSpec in a store of their own"
 
 
 def _check(episode: Episode, spec: EnvSpec, what: str) -> None:
     """Raise a ValueError naming the first thing about an episode that the store's EnvSpec does not allow."""
     if set(episode.images) != set(spec.cameras):
-        raise ValueError(f"{what}: cameras are {sorted(episode.images)}, the store has {sorted(spec.cameras)}")
+        raise ValueError(
+            f"{what}: cameras are {sorted(episode.images)}, the store has {sorted(spec.cameras)}; {_OTHER}"
+        )
     for camera, frames in episode.images.items():
         if frames.shape[1:] != (*spec.image_size, 3):
             raise ValueError(
-                f"{what}: images of {camera} are {frames.shape[1:]}, the store has {(*spec.image_size, 3)}"
+                f"{what}: images of {camera} are {frames.shape[1:]}, the store has {(*spec.image_size, 3)}; {_OTHER}"
             )
     for name, width in (("proprio", spec.proprio_dim), ("actions", spec.action_dim)):
         values = getattr(episode, name)
         if values.ndim != 2 or values.shape[1] != width:
-            raise ValueError(f"{what}: {name} have shape {values.shape}, the store has {width} per frame")
+            raise ValueError(f"{what}: {name} have shape {values.shape}, the store has {width} per frame; {_OTHER}")
     for name in ("proprio", "actions", "rewards"):
         bad = ~np.isfinite(getattr(episode, name)).reshape(len(getattr(episode, name)), -1).all(axis=1)
         if bad.any():
@@ -379,7 +335,28 @@ def _check(episode: Episode, spec: EnvSpec, what: str) -> None:
     for name, dtype in _DTYPES.items():
         if getattr(episode, name).dtype != np.dtype(dtype):
             raise ValueError(f"{what}: {name} are {getattr(episode, name).dtype}, must be {dtype}; convert them first")
+    provenance = episode.provenance
+    for name in ("env_id", "source", "variant", "policy"):
+        _check_text(getattr(provenance, name), f"{what}: {name}")
+    _check_text(episode.instruction, f"{what}: instruction")
+    for name in ("seed", "iteration"):
+        value = getattr(provenance, name)
+        if not isinstance(value, (int, np.integer)) or not -(2**63) <= value < 2**63:
+            raise ValueError(f"{what}: {name} is {value!r}; use a whole number of 64 bits")
+    try:
+        json.dumps(episode.extra)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{what}: extra cannot be written as json ({error}); use plain values") from None
     if episode.segments.min() < 0 or episode.segments.max() >= len(SEGMENTS):
         raise ValueError(f"{what}: segments lie outside 0..{len(SEGMENTS) - 1}; use indices into SEGMENTS")
     if episode.hz != spec.hz:
-        raise ValueError(f"{what}: {episode.hz} Hz, the store has {spec.hz} Hz")
+        raise ValueError(f"{what}: {episode.hz} Hz, the store has {spec.hz} Hz; {_OTHER}")
+
+
+def _check_text(text: str, what: str) -> None:
+    if not isinstance(text, str):
+        raise ValueError(f"{what} is {text!r}; use a string")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{what} is {text!r}, which has no UTF-8 form; use plain text") from None

@@ -18,6 +18,10 @@ SEGMENTS = ("advance", "hesitation", "retry", "failure", "unlabelled")
 """Names of the per-step segment labels; an episode stores the index into this tuple (int8)."""
 
 
+MAX_PIXELS = 8192
+"""The largest height or width of an image that anything here reads, draws or makes room for."""
+
+
 @dataclass(frozen=True)
 class Observation:
     """One moment as a policy sees it: images {camera: uint8 (H, W, 3)}, proprio float32 (P,), instruction."""
@@ -50,6 +54,23 @@ class EnvSpec:
     hz: float  # control rate
     max_steps: int  # time limit of one episode
 
+    def __post_init__(self) -> None:
+        for name in ("cameras", "proprio_names", "action_names"):
+            names = getattr(self, name)
+            if isinstance(names, str) or not all(isinstance(n, str) for n in names) or len(set(names)) != len(names):
+                raise ValueError(f"EnvSpec: {name} is {names!r}; give different names")
+        for name in ("action_low", "action_high", "action_units"):
+            if len(getattr(self, name)) != len(self.action_names):
+                raise ValueError(
+                    f"EnvSpec: {name} has {len(getattr(self, name))} entries for {len(self.action_names)} actions; "
+                    "give one per action"
+                )
+        size = self.image_size
+        if len(size) != 2 or not all(isinstance(n, int) and 1 <= n <= MAX_PIXELS for n in size):
+            raise ValueError(f"EnvSpec: image_size is {size!r}; give (height, width), each 1 to {MAX_PIXELS} pixels")
+        if not 0 < self.hz < float("inf") or self.max_steps < 1:
+            raise ValueError(f"EnvSpec: hz={self.hz}, max_steps={self.max_steps}; both must be above 0")
+
     @property
     def action_dim(self) -> int:
         return len(self.action_names)
@@ -63,13 +84,20 @@ class EnvSpec:
 
     @classmethod
     def from_json(cls, text: str) -> EnvSpec:
-        """Read a spec written by `to_json`; a missing or unknown field is a ValueError that names it."""
+        """Read a spec written by `to_json`; a missing, unknown or mistyped field is a ValueError that names it."""
         raw = json.loads(text)
         names = {f.name for f in fields(cls)}
         if not isinstance(raw, dict) or set(raw) != names:
             found = set(raw) if isinstance(raw, dict) else {type(raw).__name__}
             raise ValueError(f"EnvSpec: fields {sorted(found ^ names)} are missing or unknown; write it with to_json()")
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()}
+        for name in names:
+            kind = _SPEC_KINDS.get(name, tuple)
+            if not isinstance(values[name], kind) or isinstance(values[name], bool):
+                raise ValueError(f"EnvSpec: {name} is {values[name]!r}; write it with to_json()")
+        for name in ("action_low", "action_high"):
+            if not all(isinstance(x, (int, float)) for x in values[name]):
+                raise ValueError(f"EnvSpec: {name} is {values[name]!r}; give numbers")
         return cls(**values)
 
     def require_same(self, other: EnvSpec, what: str) -> None:
@@ -80,6 +108,10 @@ class EnvSpec:
                 raise ValueError(
                     f"{what}: {f.name} is {theirs!r}, expected {mine!r}; use the environment it was made for"
                 )
+
+
+_SPEC_KINDS: dict[str, Any] = {"env_id": str, "rotation": str, "max_steps": int}  # the rest are tuples
+_SPEC_KINDS |= {"gripper_close": (int, float), "hz": (int, float)}
 
 
 @dataclass(frozen=True)
@@ -94,13 +126,21 @@ class Provenance:
     iteration: int = 0  # RECAP iteration that collected it; 0 is demonstrations
 
 
+_KINDS = {"fiu": "numbers", "iu": "whole numbers", "b": "bool"}
+_PER_STEP = {"actions": "fiu", "rewards": "fiu", "segments": "iu"} | dict.fromkeys(
+    ("terminated", "truncated", "intervention"), "b"
+)
+_PER_FRAME = {"proprio": "fiu", "progress": "fiu"}
+
+
 @dataclass(frozen=True, eq=False)
 class Episode:
     """One episode of T steps and its final observation, as a struct of arrays.
 
     images {camera: uint8 (T+1, H, W, 3)}, proprio float32 (T+1, P), actions float32 (T, A), rewards float32 (T,),
     terminated / truncated bool (T,), segments int8 (T,) indices into SEGMENTS, progress float32 (T+1,) the simulator's
-    staged task progress (NaN where unknown), intervention bool (T,) true where a corrector acted.
+    staged task progress (NaN where unknown), intervention bool (T,) true where a corrector acted. An array of another
+    length or kind is a ValueError that names it; numbers are checked where they are stored.
     """
 
     images: dict[str, npt.NDArray[np.uint8]]
@@ -120,13 +160,29 @@ class Episode:
 
     def __post_init__(self) -> None:
         T = len(self.actions)
-        assert T > 0, "an episode has at least one step"
-        for name in ("rewards", "terminated", "truncated", "segments", "intervention"):
-            assert len(getattr(self, name)) == T, f"{name}: {len(getattr(self, name))} entries for {T} steps"
-        for name in ("proprio", "progress"):
-            assert len(getattr(self, name)) == T + 1, f"{name}: {len(getattr(self, name))} entries for {T} steps + 1"
+        if T < 1:
+            raise ValueError(f"{self._name}: no steps; record at least one")
+        for name in (*_PER_STEP, *_PER_FRAME):
+            n, kind = T + (name in _PER_FRAME), _PER_STEP.get(name) or _PER_FRAME[name]
+            values = getattr(self, name)
+            if not isinstance(values, np.ndarray) or values.dtype.kind not in kind:
+                found = values.dtype if isinstance(values, np.ndarray) else type(values).__name__
+                raise ValueError(f"{self._name}: {name} are {found}; give an array of {_KINDS[kind]}")
+            if len(values) != n or (name not in ("actions", "proprio") and values.ndim != 1):
+                raise ValueError(
+                    f"{self._name}: {name} have shape {values.shape} for {T} steps; give {n} entries, "
+                    + ("one per step and the final observation's" if n > T else "one per step")
+                )
         for camera, frames in self.images.items():
-            assert frames.shape[0] == T + 1 and frames.dtype == np.uint8, f"{camera}: {frames.shape} {frames.dtype}"
+            if frames.ndim != 4 or frames.shape[0] != T + 1 or frames.dtype != np.uint8:
+                raise ValueError(
+                    f"{self._name}: images of {camera} are {frames.dtype} {frames.shape}; "
+                    f"give uint8 ({T + 1}, H, W, 3), the final observation's included"
+                )
+
+    @property
+    def _name(self) -> str:
+        return f"Episode (seed {self.provenance.seed})"
 
     def __len__(self) -> int:
         return len(self.actions)

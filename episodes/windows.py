@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from episodes.files import TEMPORARY, cache_entry, writing
 from episodes.labels import NULL, Labels
 from episodes.store import Episodes
+from episodes.store_index import named
 from episodes.types import EnvSpec
 
 Batch = dict[str, npt.NDArray[Any]]
@@ -87,25 +88,28 @@ class DecodedCache:
 
     def _write(self, store: Episodes, shapes: dict[str, tuple[tuple[int, ...], Any]], place: Path) -> None:
         """Decode into a folder beside `place` and rename it there, so that a cache is whole or absent."""
-        place.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=".decoding-", dir=place.parent))
-        try:
-            open_memmap: Any = np.lib.format.open_memmap  # numpy leaves it untyped
-            arrays: dict[str, Any] = {
-                name: open_memmap(beside / f"{name}.npy", "w+", dtype, shape) for name, (shape, dtype) in shapes.items()
-            }
-            self._fill(store, arrays)
-            for array in arrays.values():
-                array.flush()
-            meta = {"cameras": self.spec.cameras, "made_from": str(store.path)}
-            (beside / "meta.json").write_text(json.dumps(meta) + "\n")
+        with cache_entry(place):
+            if place.exists():  # made while this process waited
+                return
+            beside = place.with_name(f"{TEMPORARY}{place.name}")
+            shutil.rmtree(beside, ignore_errors=True)  # of a crashed process
             try:
-                os.rename(beside, place)
-            except OSError:
-                if not place.exists():  # else another process finished the same content first
-                    raise
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
+                open_memmap: Any = np.lib.format.open_memmap  # numpy leaves it untyped
+                with writing(place):
+                    beside.mkdir()
+                    arrays: dict[str, Any] = {}
+                    for name, (shape, dtype) in shapes.items():
+                        arrays[name] = open_memmap(beside / f"{name}.npy", "w+", dtype, shape)
+                        _reserve(beside / f"{name}.npy")
+                self._fill(store, arrays)
+                for array in arrays.values():
+                    array.flush()
+                meta = {"cameras": self.spec.cameras, "made_from": str(store.path)}
+                with writing(place):
+                    (beside / "meta.json").write_text(json.dumps(meta) + "\n")
+                    beside.rename(place)
+            finally:
+                shutil.rmtree(beside, ignore_errors=True)
 
 
 class ActionWindows:
@@ -179,12 +183,15 @@ class ActionWindows:
         return np.concatenate(columns)
 
 
+def _reserve(path: Path) -> None:
+    """Take the disk space of a sparse file now: a disk that fills up under a memory map kills the process."""
+    with open(path, "r+b") as file:
+        os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
+
+
 def _load(path: Path, shape: tuple[tuple[int, ...], Any]) -> npt.NDArray[Any]:
-    try:
+    with named(path, "delete its folder, it is decoded again"):
         array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        line = (str(error).splitlines() or ["unreadable"])[0]
-        raise ValueError(f"{path}: {line}; delete its folder, it is decoded again") from error
     if array.shape != shape[0] or array.dtype != np.dtype(shape[1]):
         found = f"{array.shape} {array.dtype}, expected {shape[0]} {np.dtype(shape[1])}"
         raise ValueError(f"{path}: {found}; delete its folder, it is decoded again")

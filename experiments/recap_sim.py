@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -34,10 +33,11 @@ from episodes.labels import Labels
 from episodes.store import EpisodeStore
 from episodes.workers import map_jobs
 from experiments import schemas
+from experiments.checks import check, refusing
 from experiments.report.page import write_report
 from experiments.run_folder import RunFolder, write_json
 from experiments.schemas import RecapSimConfig
-from experiments.stages import Arm, ArmJob, collect, evaluation_seeds, run_arm, score
+from experiments.stages import Arm, ArmJob, collect, run_arm, score
 from experiments.value_report import truths, value_metrics, write_frames
 from experiments.videos import draw_run_videos
 
@@ -46,10 +46,8 @@ schemas.register()
 
 @hydra.main(config_path="conf", config_name="recap_sim", version_base="1.3")
 def main(config: DictConfig) -> None:
-    try:
+    with refusing("recap_sim"):
         run_all(config)
-    except ValueError as error:  # a user's input: one line, no traceback
-        sys.exit(f"recap_sim: {error}")
 
 
 def run_all(config: DictConfig) -> None:
@@ -80,23 +78,6 @@ def run_all(config: DictConfig) -> None:
     run.finish()
     page = write_report(run.path)
     print(table(run.path), f"\nReport: {page}", sep="\n", flush=True)
-
-
-def check(settings: RecapSimConfig) -> None:
-    """Refuse what would only fail after minutes of work."""
-    if not settings.methods or len(set(settings.methods)) != len(settings.methods):
-        raise ValueError(f"methods={settings.methods}: name each method once, for example methods=[bc,awr]")
-    for method in settings.methods:
-        labeller(method)
-    evaluation_seeds(settings)
-    for name in ("iterations", "folds", "workers"):
-        if getattr(settings, name) < 1:
-            raise ValueError(f"{name}={getattr(settings, name)}: must be at least 1")
-    if settings.device.startswith("cuda"):
-        import torch
-
-        if not torch.cuda.is_available():
-            raise ValueError(f"device={settings.device}: torch sees no CUDA device; use device=cpu")
 
 
 def title(settings: RecapSimConfig) -> str:
@@ -130,10 +111,9 @@ def write_results(
             "note": f"Values of {len(store)} episodes, scored {held_out}.",
         },
     )
-    for source in sorted(value_folder.glob("fold-*/metrics.jsonl")) + sorted(
-        run.path.glob("arms/*/train-*/metrics.jsonl")
-    ):
-        _gather(source, run.path / "metrics.jsonl")
+    training = sorted(value_folder.glob("fold-*/metrics.jsonl"))
+    training += sorted(run.path.glob("arms/*/train-*/metrics.jsonl"))
+    write_atomic(run.path / "metrics.jsonl", "".join(_staged(source) for source in training))
     for fold in sorted(value_folder.glob("fold-*/config.json")):
         shutil.copytree(fold.parent, run.path / "checkpoints" / "value" / fold.parent.name, dirs_exist_ok=True)
     draw_run_videos(run.path, settings, store, values, facts, value_folder)
@@ -152,11 +132,10 @@ def _row_name(arm: str, iteration: int) -> str:
     return arm if iteration == 0 else f"{arm}@{iteration + 1}"
 
 
-def _gather(source: Path, target: Path) -> None:
+def _staged(source: Path) -> str:
+    """The lines of a training's metrics.jsonl, each with the stage it belongs to."""
     stage = f"{source.parent.parent.name}/{source.parent.name}"
-    with open(target, "a") as f:
-        for line in source.read_text().splitlines():
-            f.write(json.dumps(json.loads(line) | {"stage": stage}) + "\n")
+    return "".join(json.dumps(json.loads(line) | {"stage": stage}) + "\n" for line in source.read_text().splitlines())
 
 
 def sentence(row: dict[str, Any]) -> str:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -25,6 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from agents.evaluate import summarise
 from episodes.workers import map_jobs
 from experiments import schemas
+from experiments.checks import check_common, refusing
 from experiments.run_folder import NOT_IDENTITY, command_line, digest, write_json
 from experiments.schemas import RecapStudyConfig
 from experiments.stages import Arm, ArmJob, collect, load_values, run_arm, score
@@ -39,10 +39,8 @@ schemas.register()
 
 @hydra.main(config_path="conf", config_name="recap_study", version_base="1.3")
 def main(config: DictConfig) -> None:
-    try:
+    with refusing("recap_study"):
         run_all(config)
-    except ValueError as error:
-        sys.exit(f"recap_study: {error}")
 
 
 def run_all(config: DictConfig) -> None:
@@ -52,6 +50,8 @@ def run_all(config: DictConfig) -> None:
     unknown = [a for a in settings.study.arms if a not in known]
     if unknown:
         raise ValueError(f"study.arms={unknown}: choose from {', '.join(known)}")
+    for seed in settings.study.seeds:
+        check_common(replace(settings, seed=seed))
     rows = [row for row in ROWS if not settings.study.arms or row.name in settings.study.arms]
     folder = Path(settings.study.results)
     for seed in settings.study.seeds:

@@ -14,11 +14,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 
-from episodes.files import write_atomic, writer_lock
+from episodes.files import remove_temporary, write_atomic, writer_lock, writing
+from episodes.store_index import named
+
+T = TypeVar("T")
 
 PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "gymnasium", "robosuite", "mujoco", "numpy")
 NOT_IDENTITY = ("runs", "cache", "fresh", "workers", "videos")
@@ -27,8 +30,16 @@ NOT_IDENTITY = ("runs", "cache", "fresh", "workers", "videos")
 
 def write_json(path: Path, value: Any) -> None:
     """Write indented json atomically; NaN is not json and becomes null."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, json.dumps(_plain(value), indent=1).encode())
+
+
+def read_json(path: Path, kind: type[T], way_out: str) -> T:
+    """Read a json file whose outermost value is a `kind`; anything else is a one-line ValueError naming the file."""
+    with named(path, way_out):
+        value = json.loads(path.read_bytes())
+        if not isinstance(value, kind):
+            raise ValueError(f"holds a {type(value).__name__}, expected a {kind.__name__}")
+        return value
 
 
 def _plain(value: Any) -> Any:
@@ -66,14 +77,16 @@ class RunFolder:
         root = Path(config.runs) / experiment
         self.path = root / f"{time.strftime('%Y%m%d-%H%M%S')}-seed{config.seed}"
         for old in sorted(root.glob("*/run.json"), reverse=True) if not config.fresh else []:
-            facts = json.loads(old.read_text())
+            facts = _facts(old)
             if facts.get("config_hash") == config_hash and not facts.get("finished"):
                 self.path = old.parent
                 break
-        self.path.mkdir(parents=True, exist_ok=True)
+        with writing(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
         self._lock = writer_lock(self.path / "lock", str(self.path))
+        remove_temporary(self.path)
         known = self.path / "run.json"
-        self.facts: dict[str, Any] = json.loads(known.read_text()) if known.exists() else {}
+        self.facts: dict[str, Any] = _facts(known) if known.exists() else {}
         self.continued = bool(self.facts)
         self.facts |= {"title": title, "command": command_line(), "config_hash": config_hash, "seed": config.seed}
         self.facts.setdefault("started", time.strftime("%Y-%m-%dT%H:%M:%S"))
@@ -97,6 +110,16 @@ class RunFolder:
         self.facts["finished"] = time.strftime("%Y-%m-%dT%H:%M:%S")
         write_json(self.path / "run.json", self.facts)
         self._lock.release()
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    way_out = "remove that run's folder, or start anew with fresh=true"
+    facts = read_json(path, dict, way_out)
+    with named(path, way_out):
+        stages = facts.get("stages", {})
+        if not isinstance(stages, dict) or not all(isinstance(s, (int, float)) for s in stages.values()):
+            raise ValueError(f"stages is {stages!r}, expected seconds by name")
+    return facts
 
 
 def environment(device: str) -> dict[str, Any]:

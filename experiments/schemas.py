@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,10 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from agents.extraction import ExtractionConfig
 from agents.flow_model import FlowConfig
 from envs.oracles.mix import OracleMix
+from envs.takeover import TakeoverConfig
+from episodes import seeds
+from episodes.settings import require, require_one_of
+from episodes.types import MAX_PIXELS
 from networks.latents import LatentsConfig
 from valuefns.constant import ConstantConfig
 from valuefns.oracle import OracleConfig
@@ -31,6 +36,11 @@ class TaskConfig:
     hold_steps: int = 5  # steps the goal must hold before it counts
     render: str = "fast"  # fast: large robot meshes drawn as their collision shapes; stock: robosuite's own
 
+    def __post_init__(self) -> None:
+        require(self, image_size=(1, MAX_PIXELS), hz=(0.1, 1000), hold_steps=(1, inf))
+        if not self.cameras or len(set(self.cameras)) != len(self.cameras):
+            raise ValueError(f"TaskConfig: cameras={list(self.cameras)}; name at least one camera, each once")
+
 
 @dataclass
 class CollectConfig:
@@ -45,6 +55,9 @@ class CollectConfig:
         )
     )
 
+    def __post_init__(self) -> None:
+        require(self, episodes=(1, 10_000), max_steps=(1, inf), action_noise=(0, inf))
+
 
 @dataclass
 class EvaluationConfig:
@@ -54,6 +67,10 @@ class EvaluationConfig:
     max_steps: int = 55  # time limit of one trial: an expert needs about 45 steps, mistakes do not fit in
     split: str = "eval"  # eval: report once; tune: choose settings
     first: int = 0  # offset into the split's seeds
+
+    def __post_init__(self) -> None:
+        require(self, trials=(1, len(seeds.EVAL)), max_steps=(1, inf), first=(0, len(seeds.EVAL) - self.trials))
+        require_one_of(self, split=("eval", "tune"))
 
 
 @dataclass
@@ -70,6 +87,8 @@ class RecapSimConfig:
     folds: int = 1  # cross-fitting of the value; 1: the papers' choice
     iterations: int = 1  # RECAP iterations; from the second on, each method adds its own rollouts
     rollouts: int = 50  # episodes a method adds per further iteration
+    corrections: bool = False  # in those, the scripted oracle takes over from a policy that has stalled
+    takeover: TakeoverConfig = field(default_factory=TakeoverConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     preset: str = "tiny"  # name of the preset that chose the variants
     seed: int = 0  # data seed: demonstrations, folds, initialisation, batches
@@ -79,6 +98,10 @@ class RecapSimConfig:
     runs: str = "runs"  # where run folders go
     cache: str = "cache"  # datasets, latents and values shared by runs, addressed by what made them
     fresh: bool = False  # start anew instead of continuing the newest unfinished run of the same settings
+
+    def __post_init__(self) -> None:
+        require(self, folds=(1, inf), iterations=(1, inf), rollouts=(1, inf), workers=(1, inf), videos=(0, inf))
+        require(self, seed=(0, 99))  # there are 100 blocks of training seeds
 
 
 @dataclass

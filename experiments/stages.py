@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,12 +21,14 @@ from agents.recap import improve
 from envs.ledger import Trial
 from envs.oracles.mix import OracleMix
 from envs.rollout import evaluate_trials, record, rollout
+from envs.takeover import Takeover
 from episodes import seeds
-from episodes.files import write_atomic, writer_lock
+from episodes.files import cache_entry, write_atomic, writing
 from episodes.labels import Labels
 from episodes.store import Episodes, EpisodeStore
+from episodes.store_index import named
 from episodes.windows import DecodedCache
-from experiments.run_folder import digest, write_json
+from experiments.run_folder import digest, read_json, write_json
 from experiments.schemas import RecapSimConfig, TaskConfig
 from networks.latents import LatentEncoder, LatentsConfig, latents_config
 from valuefns.crossfit import cross_fit
@@ -62,26 +64,27 @@ def collect(settings: RecapSimConfig) -> EpisodeStore:
     seed_block = seeds.train_block(settings.seed, settings.collect.episodes)
     address = digest(CACHE_FORMAT, settings.task, settings.collect, [seed_block.start, seed_block.stop])
     path = Path(settings.cache) / "datasets" / address
-    path.parent.mkdir(parents=True, exist_ok=True)
     make = partial(make_env, settings.task, settings.collect.max_steps)
-    if not (path / "foresight" / "header.json").exists():
-        env = make()
-        EpisodeStore.create(path, env.spec_).close()
-        env.close()
-    store = EpisodeStore.open(path)
-    if len(store) < settings.collect.episodes:
-        with EpisodeStore.open(path, "a") as writer:
-            record(
-                make,
-                partial(make_oracle, settings.collect.mix),
-                [Trial(s) for s in seed_block],
-                writer,
-                source="oracle",
-                workers=settings.workers,
-                action_noise=settings.collect.action_noise,
-            )
-        store = EpisodeStore.open(path)
-    return store
+    header = path / "foresight" / "header.json"
+    if header.exists() and len(store := EpisodeStore.open(path)) >= settings.collect.episodes:
+        return store
+    with cache_entry(path):
+        if not header.exists():
+            env = make()
+            EpisodeStore.create(path, env.spec_).close()
+            env.close()
+        if len(EpisodeStore.open(path)) < settings.collect.episodes:
+            with EpisodeStore.open(path, "a") as writer:
+                record(
+                    make,
+                    partial(make_oracle, settings.collect.mix),
+                    [Trial(s) for s in seed_block],
+                    writer,
+                    source="oracle",
+                    workers=settings.workers,
+                    action_noise=settings.collect.action_noise,
+                )
+    return EpisodeStore.open(path)
 
 
 def fit_latents(settings: RecapSimConfig, store: Episodes) -> LatentsConfig:
@@ -93,14 +96,15 @@ def fit_latents(settings: RecapSimConfig, store: Episodes) -> LatentsConfig:
         Path(settings.cache) / "latents" / digest(CACHE_FORMAT, store.content_hash, settings.latents, settings.seed)
     )
     if not (folder / "model.safetensors").exists():
-        data = DecodedCache(store, Path(settings.cache) / "decoded")
-        encoder.fit(data.images, settings.seed, settings.device, folder).save(folder)
+        with cache_entry(folder):
+            if not (folder / "model.safetensors").exists():
+                data = DecodedCache(store, Path(settings.cache) / "decoded")
+                encoder.fit(data.images, settings.seed, settings.device, folder).save(folder)
     return latents_config(folder)
 
 
 def save_values(path: Path, values: Sequence[np.ndarray]) -> None:
     """Write one float32 (T + 1,) array per episode as one npz file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
 
     def write(beside: Path) -> None:
         with open(beside, "wb") as f:
@@ -110,31 +114,38 @@ def save_values(path: Path, values: Sequence[np.ndarray]) -> None:
 
 
 def load_values(path: Path) -> list[np.ndarray]:
-    """Read what `save_values` wrote."""
-    with np.load(path, allow_pickle=False) as f:
-        return np.split(f["values"], np.cumsum(f["lengths"])[:-1])
+    """Read what `save_values` wrote; a missing or damaged file is a ValueError that names it."""
+    with named(path, "delete it and run the same command again, the values are computed anew"):
+        with zipfile.ZipFile(path) as archive:
+            if archive.testzip() is not None:  # numpy stops reading before the checksum is compared
+                raise ValueError(f"its part {archive.testzip()} is damaged")
+        with np.load(path, allow_pickle=False) as f:
+            lengths, values = f["lengths"], f["values"]
+        if lengths.ndim != 1 or lengths.dtype.kind != "i" or values.dtype.kind != "f" or (lengths < 1).any():
+            raise ValueError("it does not hold the lengths of episodes and one number per frame")
+        if values.shape != (lengths.sum(),):
+            raise ValueError(f"it has {values.shape} values for {lengths.sum()} frames")
+        return np.split(values, np.cumsum(lengths)[:-1])
 
 
 def score(
-    settings: RecapSimConfig, store: EpisodeStore, valuefn: Any, folder: Path | None = None, workers: int = 1
+    settings: RecapSimConfig, store: Episodes, valuefn: Any, folder: Path | None = None, workers: int = 1
 ) -> tuple[list[np.ndarray], Path]:
     """Return the cross-fitted values of every episode and the folder of the fold models (kept in the cache)."""
     latents = fit_latents(settings, store) if valuefn.name == "viva" else settings.latents
     key = digest(CACHE_FORMAT, store.content_hash, valuefn, settings.latents, settings.folds, settings.seed)
     place = folder or Path(settings.cache) / "values" / key
     if not (place / "values.npz").exists():
-        with _locked(place):
+        with cache_entry(place):
             if not (place / "values.npz").exists():
                 values = cross_fit(
                     valuefn, latents, store, settings.folds, place, settings.seed, settings.device, workers
                 )
                 save_values(place / "values.npz", values)
-    return load_values(place / "values.npz"), place
-
-
-def _locked(place: Path) -> Any:
-    place.mkdir(parents=True, exist_ok=True)
-    return writer_lock(place / "lock", str(place))
+    loaded = load_values(place / "values.npz")
+    if [len(v) - 1 for v in loaded] != [row["length"] for row in store.index]:
+        raise ValueError(f"{place / 'values.npz'}: not of the episodes in {store.path}; delete it and run again")
+    return loaded, place
 
 
 @dataclass(frozen=True)
@@ -173,8 +184,6 @@ def make_actor(folder: Path, device: str, indicator: int | None, envs: Sequence[
 def evaluation_seeds(settings: RecapSimConfig) -> range:
     """The seeds every method is tested on."""
     evaluation = settings.evaluation
-    if evaluation.split not in ("eval", "tune"):
-        raise ValueError(f"evaluation.split={evaluation.split!r}: choose eval or tune")
     pool = seeds.EVAL if evaluation.split == "eval" else seeds.TUNE
     return pool[evaluation.first : evaluation.first + evaluation.trials]
 
@@ -197,8 +206,7 @@ def run_arm(job: ArmJob) -> list[dict[str, Any]]:
     settings, arm, folder = job.settings, job.arm, job.folder
     done = folder / "rows.json"
     if done.exists():
-        rows: list[dict[str, Any]] = json.loads(done.read_text())
-        return rows
+        return read_json(done, list, "delete it and run the same command again")
     if job.policy_of is not None:
         rows = _tested(settings, arm, 0, job.policy_of / "policy-0", folder)
         write_json(done, rows)
@@ -206,7 +214,7 @@ def run_arm(job: ArmJob) -> list[dict[str, Any]]:
     store = _own_store(job.store, folder) if arm.iterations > 1 else EpisodeStore.open(job.store)
     cache = Path(settings.cache) / "decoded"
 
-    def fit_values(data: EpisodeStore, k: int) -> list[np.ndarray]:
+    def fit_values(data: Episodes, k: int) -> list[np.ndarray]:
         return (
             load_values(Path(arm.values))
             if k == 0
@@ -231,7 +239,9 @@ def run_arm(job: ArmJob) -> list[dict[str, Any]]:
         env = make_env(settings.task, settings.collect.max_steps)
         first = settings.collect.episodes + (k - 1) * settings.rollouts
         trials = [Trial(s) for s in seeds.train_block(settings.seed, first + settings.rollouts)[first:]]
-        yield from rollout(policy, [env], trials, source=f"policy:{arm.method}@{k}", iteration=k)
+        corrector = make_oracle(OracleMix.only("expert"), [env])
+        takeover = Takeover(corrector, settings.takeover) if settings.corrections else None
+        yield from rollout(policy, [env], trials, source=f"policy:{arm.method}@{k}", iteration=k, takeover=takeover)
         env.close()
 
     rows = []
@@ -262,8 +272,9 @@ def _own_store(base: Path, folder: Path) -> EpisodeStore:
     if not own.exists():
         beside = folder / "store.new"
         shutil.rmtree(beside, ignore_errors=True)
-        shutil.copytree(base, beside, copy_function=_link, ignore=shutil.ignore_patterns("*.lock", "lock"))
-        beside.rename(own)
+        with writing(own):
+            shutil.copytree(base, beside, copy_function=_link, ignore=shutil.ignore_patterns("*.lock", "lock"))
+            beside.rename(own)
     return EpisodeStore.open(own, "a")
 
 

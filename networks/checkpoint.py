@@ -2,57 +2,86 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from episodes.files import write_atomic
+from episodes.files import one_line, write_atomic
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
-    """Write `tensors` with json-able `meta` in one atomic safetensors file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write `tensors` with json-able `meta` and the SHA-256 of both in one atomic safetensors file."""
     flat = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
-    write_atomic(path, save(flat, metadata={"foresight": json.dumps(meta, sort_keys=True)}))
+    text = json.dumps(meta, sort_keys=True)
+    write_atomic(path, save(flat, metadata={"foresight": text, "sha256": _sha256(flat, text)}))
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read a file of `save_tensors`; a missing or damaged one is a ValueError that names it."""
-    from safetensors import safe_open
-
-    try:
-        tensors = load_file(path)
-        with safe_open(path, "pt") as f:
-            meta = json.loads((f.metadata() or {}).get("foresight", "{}"))
-    except FileNotFoundError:
-        raise ValueError(f"checkpoint {path}: no such file; train first or name another folder") from None
-    except (SafetensorError, OSError, json.JSONDecodeError) as error:
-        raise ValueError(
-            f"checkpoint {path}: not a readable safetensors file ({error}); delete it and train again"
-        ) from None
+    if not path.is_file():
+        raise ValueError(one_line(f"checkpoint {path}: no such file; train first or name another folder"))
+    with reading(path, "delete it and train again"):
+        tensors, saved = load_file(path), _metadata(path)
+        text = saved.get("foresight", "{}")
+        if saved.get("sha256") not in (None, _sha256(tensors, text)):
+            raise ValueError("its tensors are not those that were saved: the file was changed or damaged")
+        meta = json.loads(text)
+        if not isinstance(meta, dict):
+            raise ValueError("its metadata is no object")
     return tensors, meta
+
+
+@contextmanager
+def reading(path: Path, way_out: str = "name another folder or train again") -> Iterator[None]:
+    """Turn whatever goes wrong while a checkpoint is read and built into one ValueError line that names `path`."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged file can make its parser, or the class it describes, raise anything
+        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        named = line if line.startswith("checkpoint ") else f"checkpoint {path}: {line}; {way_out}"
+        raise ValueError(one_line(named)) from error
 
 
 def save_module(folder: Path, module: nn.Module, config: dict[str, Any]) -> None:
     """Save a module as folder/model.safetensors and folder/config.json; the config is written first."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(folder / "config.json", json.dumps(config, indent=1, sort_keys=True).encode())
-    save_tensors(folder / "model.safetensors", module.state_dict(), {})
+    text = json.dumps(config, indent=1, sort_keys=True).encode()
+    write_atomic(folder / "config.json", text)
+    save_tensors(folder / "model.safetensors", module.state_dict(), {"config_sha256": hashlib.sha256(text).hexdigest()})
 
 
 def load_config(folder: Path) -> dict[str, Any]:
-    """Read folder/config.json; a missing or damaged one is a ValueError that names it."""
-    try:
-        config = json.loads((folder / "config.json").read_text())
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"checkpoint {folder}: config.json cannot be read ({error}); name another folder") from None
-    if not isinstance(config, dict):
-        raise ValueError(f"checkpoint {folder}: config.json holds no settings; name another folder")
+    """Read folder/config.json; a missing or damaged one, or not the one saved with the weights, is a ValueError."""
+    weights = folder / "model.safetensors"
+    with reading(folder, "name another folder"):
+        try:
+            text = (folder / "config.json").read_bytes()
+            config = json.loads(text)
+        except (OSError, ValueError, RecursionError) as error:
+            raise ValueError(f"config.json cannot be read ({error})") from None
+        if not isinstance(config, dict):
+            raise ValueError("config.json holds no settings")
+    saved: Any = {}
+    if weights.is_file():
+        with reading(weights, "delete it and train again"):
+            saved = json.loads(_metadata(weights).get("foresight", "{}"))
+    # before anything is built from it: a damaged number can ask for any amount of memory
+    known = saved.get("config_sha256") if isinstance(saved, dict) else None
+    if known not in (None, hashlib.sha256(text).hexdigest()):
+        raise ValueError(
+            one_line(
+                f"checkpoint {folder}: config.json is not the one saved with its weights; restore both from a copy"
+            )
+        )
     return config
 
 
@@ -61,14 +90,32 @@ def load_module(folder: Path, module: nn.Module) -> None:
     tensors, _ = load_tensors(folder / "model.safetensors")
     expected = module.state_dict()
     for key in sorted(set(tensors) ^ set(expected)):
-        raise ValueError(f"checkpoint {folder}: key {key!r} does not fit this architecture; use its own config.json")
+        raise ValueError(
+            one_line(f"checkpoint {folder}: key {key!r} does not fit this architecture; use its own config.json")
+        )
     for key, tensor in tensors.items():
-        if tensor.shape != expected[key].shape:
+        if tensor.shape != expected[key].shape or tensor.is_floating_point() != expected[key].is_floating_point():
             raise ValueError(
-                f"checkpoint {folder}: {key} is {tuple(tensor.shape)}, expected {tuple(expected[key].shape)}; "
-                "use its own config.json"
+                one_line(
+                    f"checkpoint {folder}: {key} is {tensor.dtype} {tuple(tensor.shape)}, expected "
+                    f"{expected[key].dtype} {tuple(expected[key].shape)}; use its own config.json"
+                )
             )
     module.load_state_dict(tensors)
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    with safe_open(path, "pt") as file:
+        return file.metadata() or {}
+
+
+def _sha256(tensors: dict[str, Tensor], text: str) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name].contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+import math
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from episodes.settings import from_json, require
 from networks.augment import shift_images
-from networks.checkpoint import load_config, load_module, save_module
+from networks.checkpoint import load_config, load_module, reading, save_module
 from networks.trainer import Trainer, TrainerConfig
 from networks.wan import WanVAEConfig, load_vae
 
@@ -26,6 +28,9 @@ class LatentsConfig:
     kl_weight: float = 1e-6  # of that training
     channels: int = 48  # latent channels
     checkpoint: str = ""  # folder of an encoder fitted here
+
+    def __post_init__(self) -> None:
+        require(self, kl_weight=(0, math.inf), channels=(1, 768))
 
 
 class LatentEncoder(nn.Module):
@@ -115,11 +120,9 @@ class LatentEncoder(nn.Module):
 def latents_config(folder: Path) -> LatentsConfig:
     """Settings that load the encoder saved in `folder`; a damaged or foreign folder is a ValueError."""
     raw = load_config(folder)
-    try:
-        vae = WanVAEConfig(**{**raw["vae"], "checkpoint": ""})
-        return LatentsConfig(raw["name"], vae, None, raw["kl_weight"], raw["channels"], str(folder))
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"latents {folder}: config.json is not of a latent encoder ({error}); fit one again") from None
+    with reading(folder / "config.json", "name the folder of a latent encoder or fit one again"):
+        config = from_json(LatentsConfig, raw)
+    return replace(config, vae=replace(config.vae, checkpoint=""), training=None, checkpoint=str(folder))
 
 
 class _VAEObjective(nn.Module):

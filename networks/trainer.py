@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from networks.checkpoint import load_optimizer, load_tensors, optimizer_tensors, save_tensors
+from episodes.files import write_atomic, writing
+from episodes.settings import require, require_one_of
+from networks.checkpoint import load_optimizer, load_tensors, optimizer_tensors, reading, save_tensors
 
 Batches = Callable[[int], dict[str, Any]]
 """Step number -> one batch of numpy arrays; a pure function of the step, so that a resumed run draws the same data."""
@@ -43,6 +46,14 @@ class TrainerConfig:
     checkpoint_every: int = 500  # steps between resumable checkpoints; 0: none
     wandb: str = ""  # project name; empty: no Weights & Biases
 
+    def __post_init__(self) -> None:
+        require(self, steps=(0, inf), batch_size=(1, inf), accumulation=(1, inf), warmup=(0, inf), log_every=(1, inf))
+        require(self, lr=(0, inf), lr_final=(0, inf), weight_decay=(0, inf), clip_norm=(0, inf), ema_decay=(0, 1))
+        require(self, checkpoint_every=(0, inf))
+        if len(self.betas) != 2 or not all(0 <= b < 1 for b in self.betas):
+            raise ValueError(f"TrainerConfig: betas={self.betas}; use two numbers from 0 to below 1")
+        require_one_of(self, precision=("bf16", "no"))
+
 
 def learning_rate(config: TrainerConfig, step: int) -> float:
     """Linear warm-up, then cosine from lr to lr_final * lr at the last step."""
@@ -63,8 +74,6 @@ class Trainer:
     def __init__(
         self, config: TrainerConfig, folder: Path | None = None, name: str = "train", seed: int = 0, device: str = "cpu"
     ) -> None:
-        if config.precision not in ("bf16", "no"):
-            raise ValueError(f"precision={config.precision!r}: choose bf16 or no")
         if device.startswith("cuda") and not torch.cuda.is_available():
             raise ValueError(
                 f"device={device}: no CUDA device is visible to torch; use device=cpu or install its driver"
@@ -95,6 +104,7 @@ class Trainer:
         model, optimizer = accelerator.prepare(module, optimizer)
         ema = EMAModel(trained, decay=config.ema_decay, foreach=True) if config.ema_decay > 0 else None
         first = self._resume(module, optimizer, ema)
+        self._forget_after(first)
         bar = tqdm(
             total=config.steps,
             initial=first,
@@ -166,12 +176,20 @@ class Trainer:
             )
         self.accelerator.log({"loss": loss, "lr": lr, "steps_per_second": speed}, step=step)
         if self.folder is not None and self.accelerator.is_main_process:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with open(self.folder / "metrics.jsonl", "a") as f:
-                f.write(
-                    json.dumps({"stage": self.name, "step": step, "loss": loss, "lr": lr, "steps_per_second": speed})
-                    + "\n"
-                )
+            line = {"stage": self.name, "step": step, "loss": loss, "lr": lr, "steps_per_second": speed}
+            with writing(self.folder / "metrics.jsonl"):
+                self.folder.mkdir(parents=True, exist_ok=True)
+                with open(self.folder / "metrics.jsonl", "a") as f:
+                    f.write(json.dumps(line) + "\n")
+
+    def _forget_after(self, step: int) -> None:
+        """Drop the metrics an interrupted run logged past its last checkpoint: those steps are about to be repeated."""
+        path = self.folder / "metrics.jsonl" if self.folder else None
+        if path is None or not path.exists() or not self.accelerator.is_main_process:
+            return
+        whole = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]  # a torn last one
+        rows = [(line, json.loads(line)) for line in whole]
+        write_atomic(path, "".join(line for line, row in rows if row["stage"] != self.name or row["step"] <= step))
 
     def _save(self, module: nn.Module, optimizer: Any, ema: EMAModel | None, step: int) -> None:
         if self._checkpoint is None or not self.accelerator.is_main_process:
@@ -186,12 +204,13 @@ class Trainer:
         if self._checkpoint is None or not self._checkpoint.exists():
             return 0
         tensors, meta = load_tensors(self._checkpoint)
-        module.load_state_dict({k[7:]: v for k, v in tensors.items() if k.startswith("module.")})
-        load_optimizer(optimizer, tensors, meta)
-        if ema is not None:
-            ema.shadow_params = [tensors[f"ema.{i}"].to(p.device) for i, p in enumerate(ema.shadow_params)]
-            ema.optimization_step = meta["ema_step"]
-        return int(meta["step"])
+        with reading(self._checkpoint, "delete it and train again"):
+            module.load_state_dict({k[7:]: v for k, v in tensors.items() if k.startswith("module.")})
+            load_optimizer(optimizer, tensors, meta)
+            if ema is not None:
+                ema.shadow_params = [tensors[f"ema.{i}"].to(p.device) for i, p in enumerate(ema.shadow_params)]
+                ema.optimization_step = meta["ema_step"]
+            return int(meta["step"])
 
 
 def _step_seed(seed: int, step: int, rank: int) -> int:

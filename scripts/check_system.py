@@ -74,18 +74,18 @@ def packages() -> bool:
 
 
 def render() -> bool:
-    """Whether MuJoCo draws a red ball red."""
+    """Whether MuJoCo draws a red ball red, at the size asked for."""
     import mujoco
 
     scene = "<mujoco><worldbody><light pos='0 0 2'/><geom type='sphere' size='.3' rgba='1 0 0 1'/></worldbody></mujoco>"
     model = mujoco.MjModel.from_xml_string(scene)
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
-    renderer = mujoco.Renderer(model, 32, 32)
+    renderer = mujoco.Renderer(model, 32, 48)
     renderer.update_scene(data)
     image = renderer.render()
     renderer.close()
-    return bool(image[..., 0].max() > image[..., 2].max())
+    return bool(image.shape == (32, 48, 3) and image[..., 0].max() > image[..., 2].max())
 
 
 if __name__ == "__main__":

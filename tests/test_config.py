@@ -39,6 +39,8 @@ def test_parts_are_swapped_on_the_command_line_whatever_the_preset() -> None:
     settings = composed("preset=tiny", "valuefn=constant", "latents=wan_vae_tiny", "methods=[bc]", "labeller=paper")
     assert (settings.valuefn.name, settings.latents.name, settings.methods) == ("constant", "wan_vae", ["bc"])
     assert settings.labeller.keep == 0.7
+    mix = composed("collect.mix.expert=0.4", "collect.mix.hesitation=0.1").collect.mix
+    assert (mix.expert, mix.hesitation) == (0.4, 0.1)
 
 
 @pytest.mark.parametrize(

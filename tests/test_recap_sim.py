@@ -9,6 +9,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from episodes.labels import POSITIVE, Labels
+from episodes.store import EpisodeStore
+
 ROOT = Path(__file__).parent.parent
 SMALL = [
     "methods=[bc,recap]", "iterations=2", "rollouts=2", "collect.episodes=8", "valuefn.training.steps=6",
@@ -33,7 +36,7 @@ def command(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 def test_every_stage_leaves_its_files_and_a_second_run_uses_the_cache(tmp_path: Path) -> None:
-    first = command(tmp_path)
+    first = command(tmp_path, "corrections=true")
     assert first.returncode == 0, first.stderr[-3000:]
     (run,) = (tmp_path / "runs" / "recap_sim").iterdir()
     summary = json.loads((run / "summary.json").read_text())
@@ -53,7 +56,13 @@ def test_every_stage_leaves_its_files_and_a_second_run_uses_the_cache(tmp_path: 
     assert "recap@2" in page and "patch_pca" in page and "<video" in page
     assert list((run / "checkpoints").rglob("*.safetensors")) and not list(run.rglob("*.pkl"))
 
-    again = command(tmp_path)
+    own = EpisodeStore.open(run / "arms" / "recap" / "store")
+    corrected = [episode for episode in own if episode.provenance.iteration == 1]
+    assert len(corrected) == 2 and all(episode.intervention[-1] for episode in corrected)  # six steps teach nothing
+    labels = Labels.load(run / "arms" / "recap" / "labels-1.parquet")
+    assert (labels.column("indicator", len(own) - 1)[corrected[-1].intervention] == POSITIVE).all()
+
+    again = command(tmp_path, "corrections=true")
     assert again.returncode == 0, again.stderr[-3000:]
     runs = sorted((tmp_path / "runs" / "recap_sim").iterdir())
     assert len(runs) == 2  # a finished run is not continued

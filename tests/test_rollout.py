@@ -13,6 +13,7 @@ from envs.oracles.lift import LiftOracle
 from envs.oracles.mix import OracleMix
 from envs.robosuite_env import RoboSuiteEnv
 from envs.rollout import Trial, TrialLedger, evaluate_trials, record, rollout
+from envs.takeover import Takeover, TakeoverConfig
 from episodes.store import EpisodeStore
 from episodes.types import Episode
 
@@ -98,6 +99,35 @@ def test_slots_in_the_middle_of_a_chunk_are_not_asked(pair: list[RoboSuiteEnv]) 
 def test_too_short_chunks_are_named(pair: list[RoboSuiteEnv]) -> None:
     with pytest.raises(ValueError, match=r"Scripted.*\(1, 4, 7\).*execute=5"):
         next(rollout(Scripted(1), pair[:1], [Trial(1)], source="policy:x", execute=5))
+
+
+def test_an_oracle_takes_over_from_a_policy_that_has_stalled(pair: list[RoboSuiteEnv]) -> None:
+    """The policy stands nearly still; after a second without progress the oracle acts, whatever the slots."""
+
+    def corrected(envs: list[RoboSuiteEnv], patience: float, seeds: Sequence[int]) -> list[Episode]:
+        takeover = Takeover(LiftOracle(envs, OracleMix.only("expert")), TakeoverConfig(patience=patience))
+        trials = [Trial(s) for s in seeds]
+        return list(rollout(Scripted(len(envs)), envs, trials, source="policy:x", takeover=takeover))
+
+    one, two = corrected(pair[:1], 1.0, [1, 2]), corrected(pair, 1.0, [1, 2])
+    assert all(same(a, b) for a, b in zip(one, two, strict=True))
+    for episode in one:
+        first = int(episode.intervention.argmax())
+        assert first == 10, "one second at 10 Hz"
+        assert episode.intervention[first:].all(), "until the end"
+        np.testing.assert_array_equal(episode.segments[:first], 4)  # the policy's own steps are unlabelled
+        assert not (episode.segments[first:] == 4).any()
+        assert episode.progress[-1] > episode.progress[first] + 0.2, "the oracle goes to work"
+    assert not corrected(pair[:1], 60.0, [1])[0].intervention.any()
+
+
+def test_takeover_waits_for_the_best_progress_to_rise() -> None:
+    takeover = Takeover(Scripted(1), TakeoverConfig(patience=0.3, gain=0.1))
+    assert not takeover.due([0.0, 0.0, 0.0], hz=10) and takeover.due([0.0, 0.0, 0.0, 0.0], hz=10)
+    assert not takeover.due([0.0, 0.0, 0.2, 0.0, 0.0], hz=10), "it rose, and what is lost may be won again"
+    assert takeover.due([0.0, 0.03, 0.06, 0.09], hz=10), "creeping is not progress"
+    with pytest.raises(ValueError, match="patience=-1"):
+        TakeoverConfig(patience=-1.0)
 
 
 def test_ledger_survives_a_torn_line(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The Trainer: weights, averaging, resuming bit for bit, and refusing what cannot work."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -50,13 +51,15 @@ def test_a_run_cut_off_and_continued_equals_an_uninterrupted_one(tmp_path: Path,
             raise KeyboardInterrupt
         return batch(step)
 
-    settings = config(ema_decay=ema, checkpoint_every=10)
+    settings = config(ema_decay=ema, checkpoint_every=10, log_every=4)
     with pytest.raises(KeyboardInterrupt):
         Trainer(settings, tmp_path).fit(Line(), cut)
     assert (tmp_path / "resume.safetensors").exists()
     resumed = Trainer(settings, tmp_path).fit(Line(), batch)
     for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(a, b)
+    logged = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert logged == list(range(4, 41, 4))  # step 24 was logged twice, once after the last checkpoint before the cut
 
 
 def test_weights_are_normalised_over_the_whole_batch_and_micro_batches() -> None:

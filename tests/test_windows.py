@@ -10,6 +10,7 @@ import pytest
 from some_episodes import make_episode, make_spec
 
 import episodes.store as store_module
+from episodes.files import TEMPORARY
 from episodes.labels import Labels
 from episodes.store import EpisodeStore
 from episodes.windows import ActionWindows, DecodedCache
@@ -61,13 +62,14 @@ def test_the_cache_on_disk_is_decoded_once_and_whole_or_absent(
     monkeypatch.setattr(store_module.EpisodeStore, "_read", failing)
     with pytest.raises(KeyboardInterrupt):
         DecodedCache(store, folder)
-    assert list(folder.iterdir()) == []
+    assert [p for p in folder.iterdir() if p.suffix != ".lock"] == []
     monkeypatch.undo()
+    (folder / f"{TEMPORARY}{store.content_hash}").mkdir()  # left by a process that was killed
     first = DecodedCache(store, folder)
     monkeypatch.setattr(store_module.EpisodeStore, "_read", None)
     second = DecodedCache(store, folder)
     np.testing.assert_array_equal(first.images, second.images)
-    assert [p.name for p in folder.iterdir()] == [store.content_hash]
+    assert sorted(p.name for p in folder.iterdir()) == [store.content_hash, f"{store.content_hash}.lock"]
     (folder / store.content_hash / "actions.npy").write_bytes(b"broken")
     with pytest.raises(ValueError, match=r"actions\.npy.*delete its folder"):
         DecodedCache(store, folder)

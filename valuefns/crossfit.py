@@ -11,7 +11,7 @@ import numpy as np
 from episodes.store import Episodes, EpisodeStore
 from episodes.workers import map_jobs
 from networks.latents import LatentsConfig
-from valuefns.make import make_value
+from valuefns.make import load_value, make_value
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,16 @@ def fold_of(episodes: int, folds: int, seed: int) -> np.ndarray:
 
 
 def run_fold(job: FoldJob) -> list[np.ndarray]:
-    """Fit one fold's model, save it, and return the values of its held-out episodes, each float32 (T + 1,)."""
+    """Fit one fold's model, save it, and return the values of its held-out episodes, each float32 (T + 1,).
+
+    A model an interrupted run has already saved is loaded: only its scoring is done again.
+    """
     store = EpisodeStore.open(job.store)
-    value = make_value(job.config, job.latents, job.seed, job.device)
-    value.fit(store.select(job.train), job.folder)
-    value.save(job.folder)
+    if (job.folder / "model.safetensors").exists():  # the last file that save writes
+        value = load_value(job.folder, job.device)
+    else:
+        value = make_value(job.config, job.latents, job.seed, job.device).fit(store.select(job.train), job.folder)
+        value.save(job.folder)
     return [value.score(store[i]) for i in job.held]
 
 
@@ -62,19 +67,19 @@ def cross_fit(
     """
     n = len(store)
     assigned = fold_of(n, folds, seed)
-    every = np.arange(n)
+    place = np.array([row["episode_index"] for row in store.index])  # in the whole store, of which this may be a view
     jobs = [
         FoldJob(
             config, latents, store.path,
-            tuple(every[assigned != k].tolist()) if folds > 1 else tuple(every.tolist()),
-            tuple(every[assigned == k].tolist()),
+            tuple(place[assigned != k].tolist()) if folds > 1 else tuple(place.tolist()),
+            tuple(place[assigned == k].tolist()),
             folder / f"fold-{k}", seed, device,
         )
         for k in range(folds)
     ]  # fmt: skip
     values: list[np.ndarray | None] = [None] * n
-    for job, scores in zip(jobs, map_jobs(run_fold, jobs, workers), strict=True):
-        for i, v in zip(job.held, scores, strict=True):
+    for k, scores in enumerate(map_jobs(run_fold, jobs, workers)):
+        for i, v in zip(np.flatnonzero(assigned == k), scores, strict=True):
             values[i] = v
     assert all(v is not None for v in values), "every episode belongs to exactly one fold"
     return [v for v in values if v is not None]

@@ -37,4 +37,4 @@ def load_value(folder: Path, device: str = "cpu") -> ValueFunction:
         from valuefns.viva import ViVa
 
         return ViVa.load(folder, device)
-    raise ValueError(f"value {folder}: unknown kind {kind!r}; it holds viva values only")
+    raise ValueError(f"value {folder}: unknown kind {kind!r}; name the folder of a viva value")

@@ -11,14 +11,14 @@ import numpy as np
 import torch
 
 from episodes.returns import viva_cost_to_go
+from episodes.settings import from_json
 from episodes.store import Episodes
 from episodes.types import EnvSpec, Episode, Observation
 from episodes.windows import DecodedCache
-from networks.checkpoint import load_config, load_module, save_module
+from networks.checkpoint import load_config, load_module, reading, save_module
 from networks.latents import LatentEncoder, LatentsConfig, encode_frames, latents_config
-from networks.text import TextConfig, TextEmbedder
-from networks.trainer import Trainer, TrainerConfig
-from networks.wan import WanConfig
+from networks.text import TextEmbedder
+from networks.trainer import Trainer
 from valuefns.protocol import ValueFunction, ValueStream
 from valuefns.viva_model import ViVaConfig, ViVaModel
 
@@ -94,11 +94,14 @@ class ViVa(ValueFunction):
         raw = load_config(folder)
         if raw.get("kind") != "viva":
             raise ValueError(f"value {folder}: kind {raw.get('kind')!r} is not viva; name a folder of a viva value")
-        value = cls(_config_from_json(raw["config"]), latents_config(folder / "latents"), device=device)
-        value.spec = EnvSpec.from_json(raw["spec"])
-        value.model = ViVaModel(value.config, value.spec.proprio_dim).to(device)
-        load_module(folder, value.model)
-        value.model.eval()
+        with reading(folder):
+            config = from_json(ViVaConfig, raw["config"])
+            config = replace(config, wan=replace(config.wan, checkpoint=""))  # its weights are here
+            value = cls(config, latents_config(folder / "latents"), device=device)
+            value.spec = EnvSpec.from_json(raw["spec"])
+            value.model = ViVaModel(value.config, value.spec.proprio_dim).to(device)
+            load_module(folder, value.model)
+            value.model.eval()
         return value
 
 
@@ -160,9 +163,3 @@ class _ViVaStream:
         assert self.value.spec is not None, "fit or load the value first"
         images = np.stack([np.stack([o.images[c] for c in self.value.spec.cameras]) for o in observations])
         return self.value._values(images, np.stack([o.proprio for o in observations]), self.instructions)[0]
-
-
-def _config_from_json(raw: dict[str, Any]) -> ViVaConfig:
-    wan = replace(WanConfig(**raw.pop("wan")), checkpoint="")
-    text, training = TextConfig(**raw.pop("text")), TrainerConfig(**raw.pop("training"))
-    return ViVaConfig(**raw, wan=wan, text=text, training=training)

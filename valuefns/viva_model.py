@@ -6,10 +6,12 @@ Shapes: B batch, V views, C' latent channels, H' W' latent pixels, F latent fram
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import inf
 
 import torch
 from torch import Tensor, nn
 
+from episodes.settings import require
 from networks.flow_matching import integrate, interpolate, sample_tau, velocity
 from networks.text import TextConfig
 from networks.trainer import TrainerConfig
@@ -38,6 +40,11 @@ class ViVaConfig:
     wan: WanConfig = field(default_factory=WanConfig)
     text: TextConfig = field(default_factory=TextConfig)
     training: TrainerConfig = field(default_factory=TrainerConfig)
+
+    def __post_init__(self) -> None:
+        require(self, horizon=(1, inf), inference_steps=(1, inf), shifted_copies=(1, inf), image_shift=(0, inf))
+        require(self, lambda_prop=(0, inf), lambda_value=(0, inf), lambda_image=(0, inf), proprio_noise=(0, inf))
+        require(self, tau_shift=(0, inf), pure_noise_share=(0, 1))
 
 
 def repeat_pad(x: Tensor, shape: tuple[int, int, int]) -> Tensor:

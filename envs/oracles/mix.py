@@ -9,7 +9,7 @@ import numpy as np
 STYLES = ("expert", "hesitation", "retry_miss", "retry_drop", "failure")
 
 
-@dataclass(frozen=True)
+@dataclass
 class OracleMix:
     """Probabilities of the styles of an episode, summing to 1, and of a second style in a degraded one.
 
@@ -26,7 +26,7 @@ class OracleMix:
     def __post_init__(self) -> None:
         for f in fields(self):
             if not 0.0 <= getattr(self, f.name) <= 1.0:
-                raise ValueError(f"OracleMix: {f.name}={getattr(self, f.name)} is not a probability in [0, 1]")
+                raise ValueError(f"OracleMix: {f.name}={getattr(self, f.name)}; a probability must be from 0 to 1")
         total = sum(getattr(self, style) for style in STYLES)
         if abs(total - 1.0) > 1e-6:
             raise ValueError(f"OracleMix: {', '.join(STYLES)} sum to {total:g}, expected 1")

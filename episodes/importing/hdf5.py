@@ -1,0 +1,59 @@
+"""Reading an HDF5 file that somebody else wrote: arrays of numbers and texts that lie in that very file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+def string(value: Any) -> str:
+    text = value.decode() if isinstance(value, bytes) else value
+    if not isinstance(text, str):
+        raise ValueError(f"an attribute is a {type(value).__name__}, not a text")
+    return text
+
+
+def _member(parent: Any, name: str) -> Any:
+    """A member of a group that is in this very file: links to other files are refused."""
+    import h5py
+
+    if name not in parent:
+        raise KeyError(name)
+    if not isinstance(parent.get(name, getlink=True), h5py.HardLink):
+        raise ValueError(f"{name} is a link; only what is in the file itself is read")
+    return parent[name]
+
+
+def group(parent: Any, name: str) -> Any:
+    import h5py
+
+    member = _member(parent, name)
+    if not isinstance(member, h5py.Group):
+        raise ValueError(f"{name} is not a group")
+    return member
+
+
+def dataset(parent: Any, name: str) -> Any:
+    import h5py
+
+    member = _member(parent, name)
+    if not isinstance(member, h5py.Dataset) or member.dtype.kind not in "biuf" or member.ndim == 0:
+        raise ValueError(f"{name} is not an array of numbers")
+    if member.is_virtual or member.external:
+        raise ValueError(f"{name} has its data in another file; only what is in the file itself is read")
+    return member
+
+
+def array(parent: Any, name: str) -> npt.NDArray[Any]:
+    values: npt.NDArray[Any] = dataset(parent, name)[()]
+    return values
+
+
+def matrix(values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """float32 (N, width); what overflows becomes infinite, which the store refuses by name."""
+    if values.ndim > 2:
+        raise ValueError(f"an array of shape {values.shape} is not one vector a frame")
+    with np.errstate(over="ignore"):
+        return values.reshape(len(values), -1).astype(np.float32)

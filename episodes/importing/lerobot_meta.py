@@ -1,0 +1,153 @@
+"""What the meta/ folder of a LeRobotDataset says, v2.0 / v2.1 and v3.0 alike (facts of the format; no code of theirs).
+
+v2: meta/episodes.jsonl, meta/tasks.jsonl, one parquet and one mp4 per camera and episode; v3.0: meta/episodes/,
+meta/tasks.parquet, files of several episodes, an episode's place in a video file given in seconds.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from episodes.importing.reading import inside, read_json, read_json_lines, reading, whole
+
+VERSIONS = ("v2.0", "v2.1", "v3.0")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One episode's place: its rows in `data`, and per video key its file and the second it begins at."""
+
+    index: int
+    length: int
+    data: Path
+    videos: dict[str, tuple[Path, float]]
+
+
+@dataclass(frozen=True)
+class Meta:
+    """A dataset's metadata: features of info.json, instructions by task_index, episodes in order."""
+
+    root: Path
+    version: str
+    fps: float
+    robot: str
+    features: dict[str, dict[str, Any]]
+    tasks: dict[int, str]
+    episodes: list[Source]
+
+
+def read_meta(root: Path, images: Any) -> Meta:
+    """Read meta/; `images(features)` chooses the image features, so that only their videos are looked for.
+
+    Errors (ValueError): a missing or malformed file, a version other than VERSIONS, a path that leaves the folder.
+    """
+    path = root / "meta" / "info.json"
+    if not path.is_file():
+        raise ValueError(f"{root}: not a LeRobotDataset (meta/info.json is missing); give the folder that has meta/")
+    info = read_json(path)
+    with reading(path):
+        version = info.get("codebase_version")
+        if version not in VERSIONS:
+            raise ValueError(
+                f"codebase_version {version!r} is not one of {', '.join(VERSIONS)}; convert it with lerobot"
+            )
+        features, fps = info["features"], info["fps"]
+        if not isinstance(features, dict) or not all(isinstance(f, dict) and "dtype" in f for f in features.values()):
+            raise ValueError("features are not a table of dtype and shape")
+        if isinstance(fps, bool) or not isinstance(fps, (int, float)):
+            raise ValueError(f"fps is {fps!r}, not a number")
+    videos = [key for key in images(features) if features[key]["dtype"] == "video"]
+    if version == "v3.0":
+        tasks, episodes = _tasks_v3(root), _episodes_v3(root, info, videos)
+    else:
+        tasks, episodes = _tasks_v2(root), _episodes_v2(root, info, videos)
+    with reading(path):
+        if whole(info.get("total_episodes", len(episodes)), "total_episodes") != len(episodes):
+            raise ValueError(f"total_episodes is {info['total_episodes']}, the episode index has {len(episodes)}")
+        return Meta(root, version, float(fps), str(info.get("robot_type") or "unknown"), features, tasks, episodes)
+
+
+def _tasks_v2(root: Path) -> dict[int, str]:
+    path = root / "meta" / "tasks.jsonl"
+    rows = read_json_lines(path)
+    with reading(path):
+        return {whole(row["task_index"], "task_index"): _text(row["task"]) for row in rows}
+
+
+def _episodes_v2(root: Path, info: dict[str, Any], videos: list[str]) -> list[Source]:
+    path = root / "meta" / "episodes.jsonl"
+    rows = read_json_lines(path)
+    with reading(root / "meta" / "info.json"):
+        size = max(1, whole(info["chunks_size"], "chunks_size"))
+        data = info["data_path"]
+        video = info["video_path"] if videos else None
+    sources = []
+    for row in rows:
+        with reading(path):
+            i, length = whole(row["episode_index"], "episode_index"), whole(row["length"], "length")
+        with reading(root / "meta" / "info.json"):
+            place = {"episode_chunk": i // size, "episode_index": i}
+            files = {key: (inside(root, video, video_key=key, **place), 0.0) for key in videos}
+            sources.append(Source(i, length, inside(root, data, **place), files))
+    return _ordered(sources, path)
+
+
+def _tasks_v3(root: Path) -> dict[int, str]:
+    path = root / "meta" / "tasks.parquet"
+    with reading(path):
+        table = pq.read_table(path)
+        # the instruction is the data frame's index; its name depends on the version that wrote it
+        names = [name for name in ("task", "__index_level_0__") if name in table.column_names]
+        if not names:
+            raise ValueError("has no column of instructions")
+        indices = [whole(i, "task_index") for i in table["task_index"].to_pylist()]
+        return dict(zip(indices, map(_text, table[names[0]].to_pylist()), strict=True))
+
+
+def _episodes_v3(root: Path, info: dict[str, Any], videos: list[str]) -> list[Source]:
+    columns = ["episode_index", "length", "data/chunk_index", "data/file_index"]
+    parts = ("chunk_index", "file_index", "from_timestamp")
+    columns += [f"videos/{key}/{part}" for key in videos for part in parts]
+    with reading(root / "meta" / "info.json"):
+        data = info["data_path"]
+        video = info["video_path"] if videos else None
+    sources = []
+    folder = root / "meta" / "episodes"
+    for path in sorted(folder.glob("*/*.parquet")):
+        if path.name.startswith("."):  # a file that somebody is writing
+            continue
+        with reading(path):
+            file = pq.ParquetFile(path)
+            if missing := [name for name in columns if name not in file.schema_arrow.names]:
+                raise KeyError(missing[0])
+            for row in file.read(columns).to_pylist():
+                number = {part: whole(row[f"data/{part}"], part) for part in parts[:2]}
+                files = {}
+                for key in videos:
+                    place = {part: whole(row[f"videos/{key}/{part}"], part) for part in parts[:2]}
+                    start = float(row[f"videos/{key}/from_timestamp"])
+                    files[key] = (inside(root, video, video_key=key, **place), start)
+                index, length = whole(row["episode_index"], "episode_index"), whole(row["length"], "length")
+                sources.append(Source(index, length, inside(root, data, **number), files))
+    return _ordered(sources, folder)
+
+
+def _ordered(sources: list[Source], path: Path) -> list[Source]:
+    with reading(path):
+        if not sources:
+            raise ValueError("lists no episodes")
+        for previous, source in itertools.pairwise(sources):
+            if source.index <= previous.index:
+                raise ValueError(f"episode {source.index} follows {previous.index}: the index is not in order")
+    return sources
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"instruction {value!r} is not a text")
+    return value

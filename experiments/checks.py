@@ -1,0 +1,67 @@
+"""What can be known to fail before anything is written: refused at the start, not after minutes of work."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from agents.extraction import labeller
+from episodes import seeds
+from episodes.files import one_line
+from experiments.schemas import RecapSimConfig
+
+
+def check(settings: RecapSimConfig) -> None:
+    """Raise a ValueError naming the first setting that cannot work together with the others or on this machine."""
+    if not settings.methods or len(set(settings.methods)) != len(settings.methods):
+        raise ValueError(f"methods={list(settings.methods)}: name each method once, for example methods=[bc,awr]")
+    for method in settings.methods:
+        labeller(method)
+    check_common(settings)
+
+
+def check_common(settings: RecapSimConfig) -> None:
+    """The same for experiments that choose their methods themselves."""
+    episodes = settings.collect.episodes
+    if settings.folds > episodes:
+        raise ValueError(f"folds={settings.folds}: there are {episodes} episodes; use collect.episodes or fewer folds")
+    seeds.train_block(settings.seed, episodes + (settings.iterations - 1) * settings.rollouts)
+    if settings.valuefn.name == "viva" and settings.task.image_size % 32:
+        raise ValueError(
+            f"task.image_size={settings.task.image_size}: latents need multiples of 32; use 64, or valuefn=constant"
+        )
+    _check_device(settings.device)
+    _check_environment(settings.task.env_id)
+
+
+def _check_device(device: str) -> None:
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
+        raise ValueError(f"device={device}: choose cpu, cuda or cuda:0")
+    if device != "cpu":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise ValueError(f"device={device}: torch sees no CUDA device; use device=cpu")
+        if int(device.partition(":")[2] or 0) >= torch.cuda.device_count():
+            raise ValueError(f"device={device}: torch sees {torch.cuda.device_count()}; use cuda:0")
+
+
+def _check_environment(env_id: str) -> None:
+    from gymnasium.envs.registration import registry
+
+    import envs  # registers the ids
+
+    if env_id not in registry:
+        known = ", ".join(task.env_id for task in envs.TASKS.values())
+        raise ValueError(f"task.env_id={env_id!r}: no environment of this name; known are {known}")
+
+
+@contextmanager
+def refusing(command: str) -> Iterator[None]:
+    """End the command with one line for what its user can mend: bad input, a full disk, a library that is missing."""
+    try:
+        yield
+    except (ValueError, ImportError, FloatingPointError) as error:
+        sys.exit(one_line(f"{command}: {error}"))
