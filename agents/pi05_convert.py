@@ -18,18 +18,16 @@ EXPERT = "paligemma_with_expert.gemma_expert.model."
 RENAMED = {VISION: "paligemma.vision_tower.", PALIGEMMA: "paligemma.", EXPERT: "gemma_expert."}
 """Published beginning of a key -> ours, tried in this order; other keys keep their names."""
 
-_VISION_LAYER = """
-    layer_norm1.weight layer_norm1.bias layer_norm2.weight layer_norm2.bias
-    self_attn.q_proj.weight self_attn.q_proj.bias self_attn.k_proj.weight self_attn.k_proj.bias
-    self_attn.v_proj.weight self_attn.v_proj.bias self_attn.out_proj.weight self_attn.out_proj.bias
-    mlp.fc1.weight mlp.fc1.bias mlp.fc2.weight mlp.fc2.bias
-""".split()
-_GEMMA_LAYER = """
-    self_attn.q_proj.weight self_attn.k_proj.weight self_attn.v_proj.weight self_attn.o_proj.weight
-    mlp.gate_proj.weight mlp.up_proj.weight mlp.down_proj.weight
-""".split()
-_PREFIX_NORMS = ["input_layernorm.weight", "post_attention_layernorm.weight"]
-_EXPERT_NORMS = [f"{norm}.dense.{x}" for norm in ("input_layernorm", "post_attention_layernorm") for x in ("weight", "bias")]
+_WEIGHT_BIAS = ("weight", "bias")
+_VISION_MODULES = ("layer_norm1", "layer_norm2", "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj",
+                   "self_attn.out_proj", "mlp.fc1", "mlp.fc2")  # fmt: skip
+_VISION_LAYER = [f"{module}.{x}" for module in _VISION_MODULES for x in _WEIGHT_BIAS]
+_GEMMA_MODULES = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
+                  "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")  # fmt: skip
+_GEMMA_LAYER = [f"{module}.weight" for module in _GEMMA_MODULES]
+_NORMS = ("input_layernorm", "post_attention_layernorm")
+_PREFIX_NORMS = [f"{norm}.weight" for norm in _NORMS]
+_EXPERT_NORMS = [f"{norm}.dense.{x}" for norm in _NORMS for x in _WEIGHT_BIAS]
 EMBEDDING = f"{PALIGEMMA}language_model.embed_tokens.weight"
 TIED = "paligemma_with_expert.paligemma.lm_head.weight"  # the same matrix; the hub file holds this one alone
 UNUSED = "paligemma_with_expert.gemma_expert.lm_head.weight"  # the expert speaks no words
@@ -51,7 +49,7 @@ def published_keys(layers: int, vision_layers: int) -> list[str]:
     keys += [f"{EXPERT}layers.{i}.{x}" for i in range(layers) for x in _GEMMA_LAYER + _EXPERT_NORMS]
     keys += [f"{EXPERT}norm.dense.weight", f"{EXPERT}norm.dense.bias"]
     heads = ("action_in_proj", "action_out_proj", "time_mlp_in", "time_mlp_out")
-    return keys + [f"{head}.{x}" for head in heads for x in ("weight", "bias")]
+    return keys + [f"{head}.{x}" for head in heads for x in _WEIGHT_BIAS]
 
 
 def our_name(published: str) -> str:

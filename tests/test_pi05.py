@@ -18,7 +18,8 @@ from torch import Tensor
 from agents.extraction import ExtractionConfig, bc
 from agents.make import load_policy, make_policy
 from agents.pi05 import Pi05Policy, quantile_range
-from agents.pi05_model import ExpertShape, PaliGemmaShape, Pi05Config, Pi05Model, PrefixKeys, resize_with_pad
+from agents.pi05_expert import PrefixKeys
+from agents.pi05_model import ExpertShape, PaliGemmaShape, Pi05Config, Pi05Model, resize_with_pad
 from agents.pi05_text import PromptTokenizer, bin_centres, prompt, prompt_tokens, state_bins
 from episodes.labels import NEGATIVE, NULL, POSITIVE, Labels
 from episodes.store import EpisodeStore
@@ -92,7 +93,7 @@ def joint_velocity(
     silu = torch.nn.functional.silu
     time = silu(model.time_mlp_out(silu(model.time_mlp_in(time))))
     B, L, K = len(z), prefix.shape[1], z.shape[1]
-    real = torch.cat([torch.ones(B, L - tokens.shape[1], dtype=torch.bool), mask, torch.ones(B, K, dtype=torch.bool)], 1)
+    real = torch.cat([mask.new_ones(B, L - tokens.shape[1]), mask, mask.new_ones(B, K)], 1)
     is_action = torch.arange(L + K) >= L
     allowed = real[:, None, :] & (is_action[:, None] | ~is_action[None, :] | (not blind))
     cos, sin = lm.rotary_emb(x, (real.cumsum(1) - 1).clamp(min=0))
@@ -410,8 +411,9 @@ def published(beginning: str = "") -> dict[str, Tensor]:
     tensors = {}
     for line in PUBLISHED.split("\n")[1:-1]:
         key, *shape = line.split()
-        for short, long in (("P.", "paligemma_with_expert.paligemma.model."), ("E.", "paligemma_with_expert.gemma_expert.model.")):
-            key = long + key.removeprefix(short) if key.startswith(short) else key
+        for short, part in (("P.", "paligemma"), ("E.", "gemma_expert")):
+            if key.startswith(short):
+                key = f"paligemma_with_expert.{part}.model.{key.removeprefix(short)}"
         tensors[beginning + key] = torch.randn([int(n) for n in shape], generator=generator)
     return tensors
 
