@@ -472,7 +472,7 @@ def test_the_loop_runs_with_it(tmp_path: Path) -> None:
     from test_recap_sim import command
 
     done = command(
-        tmp_path, "policy=pi05_tiny", "valuefn=oracle", "methods=[recap]", "iterations=1", "collect.episodes=4",
+        tmp_path, "policy=pi05_tiny", "methods=[recap]", "iterations=1", "collect.episodes=4",
         "policy.training.steps=6", "policy.training.log_every=3", "policy.training.batch_size=8", "videos=0",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
