@@ -57,7 +57,7 @@ class Pi05Config:
     chunk: int = 50  # K (pi0.5, section IV)
     execute: int = 25  # steps executed before the next chunk (pi0, appendix D: 0.5 s at 50 Hz)
     max_action_dim: int = 32  # A; actions are padded with zeros (openpi)
-    euler_steps: int = 10  # pi0.5, section IV
+    euler_steps: int = 10  # pi0 and openpi
     tau_alpha: float = 1.5  # tau ~ 0.999 Beta(alpha, 1) + 0.001 (pi0, appendix B; openpi)
     noise_samples: int = 1  # noise draws per prefix; more is ours: the prefix is where the time goes
     indicator_dropout: float = 0.3  # share of indicators replaced by none (pi*0.6)

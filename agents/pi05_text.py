@@ -13,7 +13,7 @@ import numpy as np
 from episodes.labels import NEGATIVE, NULL, POSITIVE
 
 BINS = 256
-"""Bins of the state text (pi0.5, section IV; openpi's tokenizer)."""
+"""Bins of the state text (openpi's tokenizer)."""
 INDICATORS = (NEGATIVE, POSITIVE, NULL)
 """The prompts of one observation, in the order of the label's own numbers, so that an indicator is an index."""
 _ADVANTAGE = {NEGATIVE: "Advantage: negative;\n", POSITIVE: "Advantage: positive;\n", NULL: ""}
@@ -39,7 +39,7 @@ def prompt(task: str, bins: np.ndarray, indicator: int) -> str:
         Task: {task}, State: {bins};\\n[Advantage: positive|negative;\\n]Action:
 
     The task is cleaned as openpi does (underscores and line breaks become spaces). The indicator comes after the task
-    and the state (pi*0.6, section V: late, so that only what is sampled after it depends on it).
+    and the state (pi*0.6: late in the prompt, before the actions).
     """
     cleaned = task.strip().replace("_", " ").replace("\n", " ")
     return f"Task: {cleaned}, State: {' '.join(map(str, bins))};\n{_ADVANTAGE[indicator]}Action: "

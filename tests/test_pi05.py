@@ -79,6 +79,16 @@ def test_the_published_size_has_the_published_number_of_parameters() -> None:
     assert sum(count.values()) == 3_353_433_872
 
 
+def test_the_settings_are_the_published_ones_and_tiny_is_the_same_class() -> None:
+    from test_config import composed
+
+    paper, small = composed("policy=pi05", "preset=paper").policy, composed("policy=pi05_tiny").policy
+    assert json.dumps(dataclasses.asdict(paper)) == json.dumps(dataclasses.asdict(Pi05Config()))
+    assert (paper.chunk, paper.euler_steps, paper.indicator_dropout, paper.guidance) == (50, 10, 0.3, 1.0)
+    assert type(small) is type(paper) and not small.checkpoint and not small.tokenizer
+    assert composed().policy.name == "flow"
+
+
 def joint_velocity(
     model: Pi05Model, images: Tensor, tokens: Tensor, mask: Tensor, z: Tensor, tau: Tensor, blind: bool = True
 ) -> Tensor:
@@ -440,8 +450,9 @@ def test_published_weights_find_their_places(tmp_path: Path) -> None:
             assert torch.equal(found, tensors[key]), key
         unused = tensors[f"{beginning}paligemma_with_expert.gemma_expert.lm_head.weight"]
         assert sum(p.numel() for p in model.parameters()) == sum(t.numel() for t in tensors.values()) - unused.numel()
-        chunk = act(make_policy(settings, SPEC), [1], [3])  # type: ignore[arg-type]
-        assert np.isfinite(chunk).all()
+    loaded, built = make_policy(settings, SPEC), Pi05Policy(dataclasses.replace(settings, checkpoint=""), SPEC)
+    built.model.load_state_dict(loaded.model.state_dict())
+    np.testing.assert_array_equal(act(loaded, [1], [3]), act(built, [1], [3]))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
