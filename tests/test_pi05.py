@@ -490,5 +490,5 @@ def test_the_loop_runs_with_it(tmp_path: Path) -> None:
     (run,) = (tmp_path / "runs" / "recap_sim").iterdir()
     (row,) = json.loads((run / "summary.json").read_text())["rows"]
     assert row["method"] == "recap" and row["n"] == 2
-    saved = list((run / "checkpoints").rglob("config.json"))
-    assert any(json.loads(path.read_text()).get("kind") == "pi05" for path in saved)
+    policy = load_policy(run / "arms" / "recap" / "policy-0")
+    assert isinstance(policy, Pi05Policy) and policy.indicator == POSITIVE and policy.spec.action_dim == 7
