@@ -11,12 +11,21 @@ from networks.checkpoint import load_config
 
 
 def make_policy(config: Any, spec: EnvSpec, seed: int = 0, device: str = "cpu") -> Policy:
-    """Build the untrained policy that `config` (a settings dataclass with a `name`) describes."""
+    """Build the policy that `config` (a settings dataclass with a `name`) describes, before any training here.
+
+    Its weights are random, or the published ones where the settings name a checkpoint.
+    """
     if config.name == "flow":
         from agents.flow import FlowPolicy
 
         return FlowPolicy(config, spec, seed, device)
-    raise ValueError(f"policy {config.name!r}: choose flow")
+    if config.name == "pi05":
+        from agents.pi05 import Pi05Policy
+
+        if config.checkpoint:
+            return Pi05Policy.from_pretrained(config, spec, device)
+        return Pi05Policy(config, spec, seed, device)
+    raise ValueError(f"policy {config.name!r}: choose flow or pi05")
 
 
 def load_policy(folder: Path, device: str = "cpu") -> Policy:
@@ -26,4 +35,8 @@ def load_policy(folder: Path, device: str = "cpu") -> Policy:
         from agents.flow import FlowPolicy
 
         return FlowPolicy.load(folder, device)
-    raise ValueError(f"policy {folder}: unknown kind {kind!r}; name the folder of a flow policy")
+    if kind == "pi05":
+        from agents.pi05 import Pi05Policy
+
+        return Pi05Policy.load(folder, device)
+    raise ValueError(f"policy {folder}: unknown kind {kind!r}; name the folder of a flow or pi05 policy")

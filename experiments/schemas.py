@@ -12,6 +12,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 from agents.extraction import ExtractionConfig
 from agents.flow_model import FlowConfig
+from agents.pi05_model import Pi05Config
 from envs.oracles.mix import OracleMix
 from envs.takeover import TakeoverConfig
 from episodes import seeds
@@ -81,7 +82,7 @@ class RecapSimConfig:
     collect: CollectConfig = field(default_factory=CollectConfig)
     latents: LatentsConfig = MISSING  # what turns images into latent frames, for values that read latents
     valuefn: Any = MISSING  # viva, viva_tiny, constant, oracle
-    policy: Any = MISSING  # flow, flow_tiny
+    policy: Any = MISSING  # flow, flow_tiny, pi05, pi05_tiny
     labeller: ExtractionConfig = MISSING  # how values become weights and indicators: paper, tiny
     methods: list[str] = field(default_factory=lambda: ["bc", "filtered_bc", "awr", "recap"])
     folds: int = 1  # cross-fitting of the value; 1: the papers' choice
@@ -132,6 +133,7 @@ def register() -> None:
     store.store("constant_schema", ConstantConfig, group="valuefn")
     store.store("oracle_schema", OracleConfig, group="valuefn")
     store.store("flow_schema", FlowConfig, group="policy")
+    store.store("pi05_schema", Pi05Config, group="policy")
     store.store("schema", ExtractionConfig, group="labeller")
 
 
