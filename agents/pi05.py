@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from agents.pi05_model import ExpertShape, PaliGemmaShape, Pi05Config, Pi05Model
+from agents.pi05_model import Pi05Config, Pi05Model
 from agents.pi05_text import PromptTokenizer, prompt_tokens, state_bins
 from agents.policy import Policy
-from episodes.labels import NULL, POSITIVE, Labels
+from episodes.labels import NEGATIVE, NULL, POSITIVE, Labels
+from episodes.settings import from_json
 from episodes.store import Episodes
 from episodes.types import EnvSpec, Observation
 from episodes.windows import ActionWindows, DecodedCache
 from networks.augment import shift_images
-from networks.checkpoint import load_config, load_module, save_module
-from networks.trainer import Trainer, TrainerConfig
+from networks.checkpoint import load_config, load_module, reading, save_module
+from networks.trainer import Trainer
 
 
 class Pi05Policy(Policy):
@@ -136,9 +136,12 @@ class Pi05Policy(Policy):
         raw = load_config(folder)
         if raw.get("kind") != "pi05":
             raise ValueError(f"policy {folder}: kind {raw.get('kind')!r} is not pi05; name a folder of a pi05 policy")
-        policy = cls(_config(raw["config"]), EnvSpec.from_json(raw["spec"]), device=device)
-        policy.indicator = raw["indicator"]
-        load_module(folder, policy.model)
+        with reading(folder):
+            policy = cls(from_json(Pi05Config, raw["config"]), EnvSpec.from_json(raw["spec"]), device=device)
+            policy.indicator = raw["indicator"]
+            if policy.indicator not in (NEGATIVE, POSITIVE, NULL):
+                raise ValueError(f"indicator is {policy.indicator!r}, expected 0, 1 or 2")
+            load_module(folder, policy.model)
         return policy.eval()
 
     def _proprio_range(self) -> tuple[np.ndarray, np.ndarray]:
@@ -156,8 +159,3 @@ def quantile_range(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     low, high = np.where(flat, x.min(0), low), np.where(flat, x.max(0), high)
     constant = high - low < 1e-3
     return np.where(constant, low - 0.5, low), np.where(constant, high + 0.5, high)
-
-
-def _config(raw: dict[str, Any]) -> Pi05Config:
-    parts = {"prefix": PaliGemmaShape, "expert": ExpertShape, "training": TrainerConfig}
-    return Pi05Config(**{k: parts[k](**v) if k in parts else v for k, v in raw.items()})
