@@ -20,8 +20,9 @@ from episodes.files import one_line, write_atomic
 def save_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
     """Write `tensors` with json-able `meta` and the SHA-256 of both in one atomic safetensors file."""
     flat = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
-    text = json.dumps(meta, sort_keys=True)
-    write_atomic(path, save(flat, metadata={"foresight": text, "sha256": _sha256(flat, text)}))
+    signed = meta | {"sha256": _sha256(flat, json.dumps(meta, sort_keys=True))}
+    # a single entry: safetensors writes several in an order that differs from run to run
+    write_atomic(path, save(flat, metadata={"foresight": json.dumps(signed, sort_keys=True)}))
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -29,13 +30,11 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not path.is_file():
         raise ValueError(one_line(f"checkpoint {path}: no such file; train first or name another folder"))
     with reading(path, "delete it and train again"):
-        tensors, saved = load_file(path), _metadata(path)
-        text = saved.get("foresight", "{}")
-        if saved.get("sha256") not in (None, _sha256(tensors, text)):
-            raise ValueError("its tensors are not those that were saved: the file was changed or damaged")
-        meta = json.loads(text)
+        tensors, meta = load_file(path), json.loads(_metadata(path).get("foresight", "{}"))
         if not isinstance(meta, dict):
             raise ValueError("its metadata is no object")
+        if meta.pop("sha256", None) not in (None, _sha256(tensors, json.dumps(meta, sort_keys=True))):
+            raise ValueError("its tensors are not those that were saved: the file was changed or damaged")
     return tensors, meta
 
 
