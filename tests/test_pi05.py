@@ -23,6 +23,7 @@ from agents.pi05_model import ExpertShape, PaliGemmaShape, Pi05Config, Pi05Model
 from agents.pi05_text import PromptTokenizer, bin_centres, prompt, prompt_tokens, state_bins
 from episodes.labels import NEGATIVE, NULL, POSITIVE, Labels
 from episodes.store import EpisodeStore
+from networks.checkpoint import save_module
 
 PREFIX = PaliGemmaShape(
     image_size=32, patch_size=16, vision_width=32, vision_layers=1, vision_heads=2, vision_mlp=64, width=48, layers=2,
@@ -350,7 +351,7 @@ def test_what_does_not_fit_is_refused_in_one_line(tmp_path: Path, policy: Pi05Po
         Pi05Policy.load(folder)
     raw["config"]["expert"]["mlp"] = 65
     save_module(folder, policy.model, raw)
-    with pytest.raises(ValueError, match=r"gemma_expert.layers.0.mlp.down_proj.weight is \(32, 64\)"):
+    with pytest.raises(ValueError, match=r"gemma_expert.layers.0.mlp.down_proj.weight is torch.float32 \(32, 64\)"):
         load_policy(folder)
 
 
