@@ -65,7 +65,8 @@ def campaign(
     while True:
         work = folder / f"run-{number}"
         process = start(work)
-        delay = moments.uniform(0, seconds) if sum(killed.values()) < kills else None
+        # half a run: what is finished is skipped the next time, so that the later stages get their share of the kills
+        delay = moments.uniform(0, seconds / 2) if sum(killed.values()) < kills else None
         try:
             code = process.wait(delay)
         except subprocess.TimeoutExpired:
