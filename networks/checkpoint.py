@@ -33,7 +33,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors, meta = load_file(path), json.loads(_metadata(path).get("foresight", "{}"))
         if not isinstance(meta, dict):
             raise ValueError("its metadata is no object")
-        if meta.pop("sha256", None) not in (None, _sha256(tensors, json.dumps(meta, sort_keys=True))):
+        if meta.pop("sha256", None) != _sha256(tensors, json.dumps(meta, sort_keys=True)):
             raise ValueError("its tensors are not those that were saved: the file was changed or damaged")
     return tensors, meta
 
