@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import tiny
 import torch
 from made_lift import SPEC, made_episode, made_store
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from agents.flow import FlowPolicy
 from agents.flow_model import FlowConfig
@@ -138,12 +138,12 @@ def edit_labels(head: dict[str, Any] | None = None, **columns: Any) -> Callable[
 
 
 def edit_tensors(name: str, edit: Callable[[dict[str, torch.Tensor]], Any]) -> Callable[[Path], Any]:
-    """Weights as another program might have written them: readable, without our checksum."""
+    """Weights of something else, whole and with their own checksum."""
 
     def change(path: Path) -> None:
         tensors = load_file(path / name)
         edit(tensors)
-        save_file(tensors, path / name)
+        save_tensors(path / name, tensors, {})
 
     return change
 
