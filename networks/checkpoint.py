@@ -134,3 +134,7 @@ def load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor],
             _, index, key = name.split(".", 2)
             state.setdefault(int(index), {})[key] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": meta["param_groups"]})
+    for parameter, entry in optimizer.state.items():
+        for key, value in entry.items():
+            if value.shape == parameter.shape:  # fused kernels read both in memory order: same strides, not only shape
+                entry[key] = torch.empty_like(parameter).copy_(value)

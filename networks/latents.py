@@ -114,7 +114,7 @@ class LatentEncoder(nn.Module):
 
     def save(self, folder: Path) -> None:
         """Write the fitted encoder to `folder`; name it as `LatentsConfig.checkpoint` to load it."""
-        save_module(folder, self, asdict(self.config))
+        save_module(folder, self, asdict(replace(self.config, checkpoint="")))  # its weights are here
 
 
 def latents_config(folder: Path) -> LatentsConfig:

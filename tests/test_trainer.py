@@ -62,6 +62,35 @@ def test_a_run_cut_off_and_continued_equals_an_uninterrupted_one(tmp_path: Path,
     assert logged == list(range(4, 41, 4))  # step 24 was logged twice, once after the last checkpoint before the cut
 
 
+class Picture(Line):
+    """A convolution whose weights lie in memory as channels_last, as the encoders of image policies."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 4, 3, padding=1).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.wide = nn.Conv2d(4, 4, 3, padding=1).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        seen = self.wide(self.conv(batch["x"].reshape(-1, 1, 1, 1).expand(-1, 1, 4, 4)))
+        return super().forward(batch) + (seen.mean((1, 2, 3)) - batch["y"][:, 0]).square()
+
+
+def test_resuming_keeps_the_memory_layout_of_the_optimizer(tmp_path: Path) -> None:
+    whole = Trainer(config()).fit(Picture(), batch)
+
+    def cut(step: int) -> dict[str, Any]:
+        if step == 25:
+            raise KeyboardInterrupt
+        return batch(step)
+
+    settings = config(checkpoint_every=10)
+    with pytest.raises(KeyboardInterrupt):
+        Trainer(settings, tmp_path).fit(Picture(), cut)
+    resumed = Trainer(settings, tmp_path).fit(Picture(), batch)
+    for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
 def test_weights_are_normalised_over_the_whole_batch_and_micro_batches() -> None:
     """Weight 2 on every sample is weight 1; a sample of weight 0 does not exist; two halves are one batch."""
 
