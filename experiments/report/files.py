@@ -139,9 +139,9 @@ def _table(path: Path, columns: dict[str, type]) -> Columns:
         raise _bad(path, f"column {', '.join(missing)} is missing")
     out: Columns = {}
     for name, kind in columns.items():
-        values = table[name].to_pylist() if kind is str else table[name].to_numpy()
+        texts = kind is str
         try:
-            texts = kind is str
+            values = table[name].to_pylist() if texts else table[name].to_numpy()
             out[name] = np.array(["" if v is None else v for v in values], object) if texts else values.astype(kind)
         except (TypeError, ValueError) as error:
             raise _bad(path, f"column {name} does not hold {kind.__name__} values ({error})") from error
