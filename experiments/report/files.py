@@ -132,9 +132,9 @@ def _table(path: Path, columns: dict[str, type]) -> Columns:
 
     try:
         table = pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
+        missing = [name for name in columns if name not in table.column_names]
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise _bad(path, f"not readable as Parquet ({error})") from error
-    missing = [name for name in columns if name not in table.column_names]
     if missing:
         raise _bad(path, f"column {', '.join(missing)} is missing")
     out: Columns = {}
