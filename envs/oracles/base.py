@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from envs.oracles.mix import OracleMix
+from envs.oracles.mix import STYLES, OracleMix
 from envs.tasks.base import grip_position, grip_rotation
 from episodes.types import SEGMENTS, Observation
 
@@ -110,14 +110,14 @@ class _Slot:
     def __init__(self, oracle: ScriptedOracle, env: Any, seed: int) -> None:
         self.rng = np.random.default_rng([seed, _STREAM])
         self.styles = oracle.mix.sample(self.rng)
-        retries = sum(style.startswith("retry") for style in self.styles)
+        retries = sum(style.startswith("retry") or style == "wrong_object" for style in self.styles)
         scale = self.rng.uniform(0.6 + 0.2 * retries, 1.0) * (1.0 + 0.2 * (len(self.styles) - 1))  # to end in time
         self.hand = Hand(env, CRUISE * scale, self.rng)
         self.script = oracle.script(self.hand, self.styles, self.rng)
         self.pauses: dict[int, int] = {}  # step of the script -> length in steps
         if "hesitation" in self.styles:
             for _ in range(1 if retries else self.rng.integers(1, 4)):
-                onset = self.hand.steps(self.rng.uniform(0.1, 3.5 + retries))
+                onset = self.hand.steps(self.rng.uniform(0.1, oracle.span(self.hand, retries)))
                 self.pauses[onset] = self.hand.steps(self.rng.uniform(0.7, 1.4 if retries else 2.2))
         self.count = 0
         self.pause: Script | None = None
@@ -141,13 +141,20 @@ class ScriptedOracle:
 
     After `act`, `labels` (n,) int8 holds the segment (index into SEGMENTS) of each slot's action; `variants` names each
     slot's styles, such as "hesitation+retry_miss". Every draw comes from the slot's seed. Subclasses write `script`.
+    ValueError: a mix with a style that is not in `styles`.
     """
 
     execute = 1
+    styles: ClassVar[tuple[str, ...]] = tuple(style for style in STYLES if style != "wrong_object")  # of `script`
 
     def __init__(self, envs: Sequence[Any], mix: OracleMix | None = None) -> None:
         self.envs = [env.unwrapped for env in envs]
         self.mix = OracleMix() if mix is None else mix
+        for style in STYLES:
+            share = getattr(self.mix, style)
+            if share > 0 and style not in self.styles:
+                known = ", ".join(self.styles)
+                raise ValueError(f"OracleMix: {style}={share:g}, but {type(self).__name__} knows only {known}; set it to 0")
         self._slots: list[_Slot | None] = [None] * len(self.envs)
         self.labels: npt.NDArray[np.int8] = np.full(len(self.envs), SEGMENTS.index("unlabelled"), np.int8)
         self.variants = [""] * len(self.envs)
@@ -155,6 +162,10 @@ class ScriptedOracle:
     def script(self, hand: Hand, styles: tuple[str, ...], rng: np.random.Generator) -> Script:
         """Yield one action (7,) per step without end; mistakes are announced to `hand`."""
         raise NotImplementedError
+
+    def span(self, hand: Hand, retries: int) -> float:
+        """Seconds of the script over which the onsets of hesitations are spread."""
+        return 3.5 + retries
 
     def reset(self, mask: npt.NDArray[np.bool_], seeds: npt.NDArray[np.int64], instructions: Sequence[str]) -> None:
         """Begin new episodes in the slots of `mask`; their environments must already have been reset."""

@@ -1,0 +1,310 @@
+"""The scripted demonstrator of the pick-and-place tasks: approach, grasp, lift, carry, lower, release, retreat.
+
+A subclass of PickAndPlaceOracle describes its scene; the moves and the mistakes are the same for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from envs.oracles.base import CLOSE, OPEN, Hand, Script, ScriptedOracle
+from envs.oracles.mix import STYLES
+from envs.tasks.base import grasped
+from envs.tasks.pick_and_place import centre, outline
+
+Vector = npt.NDArray[np.float64]
+TURNS = np.linspace(-np.pi / 2, np.pi / 2, 73)  # directions of the finger axis, from the one after the reset
+FINGER, REACH_OF_FINGERS = 0.045, 0.05  # m, a finger's room to a neighbour; its distance from the grip when open
+PALM = 0.037  # m, deepest that the grip goes below an object's top: the palm is 4 cm above the grip
+TIP = 0.018  # m, lowest that the grip goes above the surface: the finger tips reach 1 cm below it
+LOST = 0.10  # m, grip to object: farther means that it was lost
+
+
+class Scene:
+    """What a script must know of the raw environment of one task; positions in m, world frame."""
+
+    surface: float  # height of what the objects stand on
+    clear: tuple[float, float]  # range of the height over it at which an object's lower side is carried
+    safe: float  # height of the grip at which empty fingers hit nothing
+    wander: tuple[tuple[float, float], ...]  # (low, high) of x, y, z of an aimless hand
+    place_tolerance: float  # horizontal, before lowering
+    release: float  # lower side over its place when the fingers open
+
+    def __init__(self, raw: Any) -> None:
+        self.raw = raw
+
+    @property
+    def item(self) -> Any:
+        """The object of the task."""
+        raise NotImplementedError
+
+    def neighbours(self, item: Any) -> list[Any]:
+        """Other objects that the fingers must not hit."""
+        return []
+
+    def open_side(self, item: Any) -> Vector:
+        """Horizontal direction (2,) from the object to free space."""
+        raise NotImplementedError
+
+    def place(self, rng: np.random.Generator) -> Callable[[], Vector]:
+        """Where the lower side of the object is to be put: a function, as the goal may move."""
+        raise NotImplementedError
+
+    def wrong(self, rng: np.random.Generator) -> tuple[Any, Callable[[], Vector], bool]:
+        """(object, place, whether it must be taken away again) of a wrong-object mistake."""
+        raise NotImplementedError
+
+
+class Picker:
+    """The moves of one episode; `hover` (m) is the height over the grasp from which the hand descends."""
+
+    def __init__(self, hand: Hand, scene: Scene, rng: np.random.Generator) -> None:
+        self.hand, self.scene, self.rng = hand, scene, rng
+        self.home = hand.angle
+        self.hover = rng.uniform(0.06, 0.08)
+        self.slow = 0.7 * hand.speed
+
+    def holding(self, item: Any) -> bool:
+        return grasped(self.hand.raw, item.contact_geoms)
+
+    def bottom(self, item: Any) -> float:
+        return float(outline(self.hand.raw, item)[:, 2].min())
+
+    def grasp_pose(self, item: Any) -> tuple[Vector, float]:
+        """Grip position and direction of the finger axis: across the narrow side, fingers clear of neighbours.
+
+        The least of width + 4 mm per right angle of turn + the lack of room for either finger, over 73 directions.
+        """
+        raw = self.hand.raw
+        points = outline(raw, item)
+        axes = np.stack([np.cos(self.home + TURNS), np.sin(self.home + TURNS)])  # (2, 73)
+        along = points[:, :2] @ axes
+        low, high = along.min(0), along.max(0)
+        cost = high - low + 0.004 * np.abs(TURNS) / (np.pi / 2)
+        middle = (points[:, :2].min(0) + points[:, :2].max(0)) / 2
+        for other in self.scene.neighbours(item):
+            for side in (-REACH_OF_FINGERS, REACH_OF_FINGERS):
+                away = np.linalg.norm(middle[:, None] + side * axes - centre(raw, other)[:2, None], axis=0)
+                cost = cost + np.maximum(FINGER - away, 0.0)
+        k = int(np.argmin(cost))
+        axis = axes[:, k]
+        normal = np.array([-axis[1], axis[0]])
+        across = points[:, :2] @ normal
+        xy = axis * (low[k] + high[k]) / 2 + normal * (across.min() + across.max()) / 2
+        bottom, top = points[:, 2].min(), points[:, 2].max()
+        z = max((bottom + top) / 2, top - PALM, self.scene.surface + TIP)
+        return np.array([*xy, z]), float(self.home + TURNS[k])
+
+    def approach(self, item: Any) -> Script:
+        """Rise if low, go to a point above the grasp with the fingers open, and turn them across the narrow side."""
+        hand = self.hand
+        hand.grip = OPEN
+        pose, hand.angle = self.grasp_pose(item)
+        above = pose + (0, 0, self.hover)
+        far = np.linalg.norm((above - hand.position)[:2]) > 0.06
+        if far and hand.position[2] < self.scene.safe - 0.02:
+            yield from self.rise(self.scene.safe)
+        yield from hand.move(above, 0.015, 6.0, settle=True)
+
+    def rise(self, height: float) -> Script:
+        """Straight up to a height of the grip."""
+        x, y, z = self.hand.position
+        yield from self.hand.move(np.array([x, y, max(z, height)]), 0.02, 2.0)
+
+    def grasp(self, item: Any) -> Script:
+        """Descend around the object and close until both pads have held it a while."""
+        hand = self.hand
+        pose, _ = self.grasp_pose(item)
+        pose[:2] += hand.rng.uniform(-0.002, 0.002, 2)
+        yield from hand.move(pose, 0.008, 2.5, self.slow)
+        hand.grip = CLOSE
+        anchor, held = hand.position, 0
+        for _ in range(max(14, hand.steps(1.0))):
+            yield hand.towards(anchor)
+            held = held + 1 if self.holding(item) else 0
+            if held >= max(3, hand.steps(0.2)):
+                return
+
+    def raise_to(self, item: Any, height: float, seconds: float = 4.0) -> Script:
+        """Raise the held object until its lower side is `height` over the surface, or it is lost."""
+        hand = self.hand
+        for _ in range(hand.steps(seconds)):
+            missing = self.scene.surface + height - self.bottom(item)
+            if missing < 0.004 or self.lost(item):
+                return
+            yield hand.towards(hand.position + (0, 0, max(missing, 0.01)), self.slow)
+
+    def lost(self, item: Any) -> bool:
+        return bool(np.linalg.norm(centre(self.hand.raw, item) - self.hand.position) > LOST)
+
+    def carry(self, item: Any, place: Callable[[], Vector], tolerance: float) -> Script:
+        """Carry the held object at its height until it is over its place."""
+        hand = self.hand
+        height = centre(hand.raw, item)[2]
+        close = 0
+        for _ in range(hand.steps(8.0)):
+            missing = place() - centre(hand.raw, item)
+            missing[2] = height - centre(hand.raw, item)[2]
+            close = close + 1 if np.linalg.norm(missing[:2]) < tolerance else 0
+            if self.lost(item) or close >= max(2, hand.steps(0.15)):
+                return
+            yield hand.towards(hand.position + missing)
+
+    def lower(self, item: Any, place: Callable[[], Vector], release: float) -> Script:
+        """Lower the held object until its lower side is `release` over its place."""
+        hand = self.hand
+        for _ in range(hand.steps(3.0)):
+            missing = place() - centre(hand.raw, item)
+            missing[2] = place()[2] + release - self.bottom(item)
+            if missing[2] > -0.004 or self.lost(item):
+                return
+            yield hand.towards(hand.position + missing, 0.6 * self.slow)
+
+    def let_go(self, seconds: float = 0.4) -> Script:
+        """Open the fingers and draw back upwards."""
+        hand = self.hand
+        yield from hand.set_grip(OPEN, max(5, hand.steps(seconds)))
+        back = hand.position + (0, 0, self.rng.uniform(0.07, 0.10))
+        yield from hand.move(back, 0.02, 1.5, self.slow)
+
+    def put(self, item: Any, place: Callable[[], Vector], tolerance: float, release: float) -> Script:
+        """Grasped object to its place: lift, carry, lower, release, retreat."""
+        yield from self.raise_to(item, self.rng.uniform(*self.scene.clear))
+        yield from self.carry(item, place, tolerance)
+        if not self.lost(item):
+            yield from self.lower(item, place, release)
+        yield from self.let_go()
+
+    def take(self, item: Any) -> Script:
+        """Approach and grasp, again after every grasp that fails: nobody asked for those, but they are retries."""
+        hand = self.hand
+        while True:
+            yield from self.approach(item)
+            yield from self.grasp(item)
+            if self.holding(item):
+                return
+            label = hand.label
+            hand.mistake("failure" if label == "failure" else "retry")
+            yield from hand.set_grip(OPEN, hand.steps(0.5))
+            hand.mistake(label)
+
+    def miss(self, item: Any) -> Script:
+        """Descend beside the object, close on nothing, open and rise."""
+        hand, rng = self.hand, self.rng
+        pose, angle = self.grasp_pose(item)
+        normal = np.array([-np.sin(angle), np.cos(angle)])  # across the finger axis
+        extent = np.ptp(outline(hand.raw, item)[:, :2] @ normal) / 2
+        if normal @ self.scene.open_side(item) < 0:
+            normal = -normal
+        target = pose + (0, 0, rng.uniform(0.0, 0.015))
+        target[:2] += normal * (extent + rng.uniform(0.025, 0.045))
+        yield from hand.move(target, 0.012, 2.0, speed=rng.uniform(0.6, 1.0) * hand.speed)
+        yield from hand.set_grip(CLOSE, hand.steps(rng.uniform(0.6, 1.0)))
+        if rng.random() < 0.5:  # notices only after rising with empty fingers
+            yield from hand.move(hand.position + (0, 0, rng.uniform(0.03, 0.08)), 0.02, 1.0)
+        yield from hand.set_grip(OPEN, hand.steps(0.3))
+        yield from self.rise(pose[2] + self.hover)
+
+    def drop(self, item: Any) -> Script:
+        """Raise the held object a little, let it go and draw back."""
+        yield from self.raise_to(item, self.rng.uniform(0.012, 0.03), 1.5)
+        self.hand.mistake("failure" if self.hand.label == "failure" else "retry")
+        yield from self.let_go(0.5)
+
+    def roam(self) -> Script:
+        """Move about above everything, without end."""
+        hand, rng = self.hand, self.rng
+        hand.grip = OPEN
+        low, high = np.array(self.scene.wander).T
+        yield from self.rise(low[2])
+        while True:
+            yield from hand.move(rng.uniform(low, high), 0.02, 2.0, speed=rng.uniform(0.3, 1.0) * hand.speed)
+            yield from hand.wait(rng.integers(1, hand.steps(0.8) + 1))
+
+
+class PickAndPlaceOracle(ScriptedOracle):
+    """Puts the object of `scene` in its place, or fails to in one of the ways of OracleMix."""
+
+    styles: ClassVar[tuple[str, ...]] = STYLES
+    scene: ClassVar[type[Scene]]
+    seconds: ClassVar[float]  # what an expert of full speed needs
+
+    def span(self, hand: Hand, retries: int) -> float:
+        return self.seconds + 2.0 * retries
+
+    def script(self, hand: Hand, styles: tuple[str, ...], rng: np.random.Generator) -> Script:
+        scene = self.scene(hand.raw)
+        picker = Picker(hand, scene, rng)
+        item, place = scene.item, scene.place(rng)
+        if "wrong_object" in styles:
+            yield from mistake_object(picker, corrected=rng.random() < 0.5)
+        if "retry_miss" in styles:
+            yield from picker.approach(item)
+            hand.mistake()
+            yield from picker.miss(item)
+            hand.resume()
+        if "failure" in styles:
+            yield from fail(picker)
+        drop = "retry_drop" in styles
+        while True:
+            yield from picker.take(item)
+            if drop:
+                drop = False
+                yield from picker.drop(item)
+                hand.resume()
+                continue
+            yield from picker.put(item, place, scene.place_tolerance, scene.release)
+            while hand.env.task.success(hand.raw):
+                yield from hand.wait(1)
+
+
+def mistake_object(picker: Picker, corrected: bool) -> Script:
+    """The wrong object, or the wrong place; endless unless `corrected`."""
+    hand, scene = picker.hand, picker.scene
+    item, place, take_away = scene.wrong(picker.rng)
+    home = centre(hand.raw, item)
+    home[2] = scene.surface
+    label = "retry" if corrected else "failure"
+    if item is scene.item:  # grasping it is right, where it goes is wrong
+        yield from picker.take(item)
+        yield from picker.raise_to(item, picker.rng.uniform(*scene.clear))
+    hand.mistake(label)
+    if item is not scene.item:
+        yield from picker.take(item)
+    yield from picker.put(item, place, max(scene.place_tolerance, 0.01), scene.release)
+    if not corrected:
+        yield from picker.roam()
+    hand.resume()
+    if take_away:
+        yield from picker.take(item)
+        yield from picker.put(item, lambda: home, 0.02, 0.01)
+
+
+def fail(picker: Picker) -> Script:
+    """Never succeed: miss and give up, drop and stay away, wander, or stop short. Endless."""
+    hand, rng, item = picker.hand, picker.rng, picker.scene.item
+    mode = rng.choice(["miss", "drop", "wander", "stop"])
+    if mode == "drop":
+        yield from picker.take(item)
+        hand.label = "advance"
+        yield from picker.raise_to(item, rng.uniform(0.012, 0.03), 1.5)
+        hand.mistake("failure")
+        yield from picker.let_go(0.5)
+        yield from picker.roam()
+    if mode == "miss":
+        yield from picker.approach(item)
+        hand.mistake("failure")
+        for _ in range(rng.integers(1, 4)):
+            yield from picker.miss(item)
+        yield from picker.roam()
+    pose, hand.angle = picker.grasp_pose(item)
+    start, part = hand.position, rng.uniform(0.1, 1.0)
+    yield from hand.move(start + part * (pose + (0, 0, picker.hover) - start), 0.02, 6.0)
+    hand.mistake("failure")
+    while mode == "stop":
+        yield from hand.wait(1)
+    yield from picker.roam()

@@ -1,0 +1,3 @@
+"""d"""
+from envs.tasks.pick_and_place import bins_task
+TASK = bins_task("cereal")
