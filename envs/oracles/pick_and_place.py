@@ -19,8 +19,9 @@ from envs.tasks.pick_and_place import centre, outline
 Vector = npt.NDArray[np.float64]
 TURNS = np.linspace(-np.pi / 2, np.pi / 2, 73)  # directions of the finger axis, from the one after the reset
 FINGER, REACH_OF_FINGERS = 0.045, 0.05  # m, a finger's room to a neighbour; its distance from the grip when open
-PALM = 0.037  # m, deepest that the grip goes below an object's top: the palm is 4 cm above the grip
+PALM = 0.026  # m, deepest that the grip goes below an object's top: the palm is 2.9 cm above the grip
 TIP = 0.018  # m, lowest that the grip goes above the surface: the finger tips reach 1 cm below it
+FAST = 2.0  # speed of long ways, in units of the hand's
 LOST = 0.10  # m, grip to object: farther means that it was lost
 
 
@@ -66,7 +67,7 @@ class Picker:
         self.hand, self.scene, self.rng = hand, scene, rng
         self.home = hand.angle
         self.hover = rng.uniform(0.06, 0.08)
-        self.slow = 0.7 * hand.speed
+        self.slow, self.fast = 0.7 * hand.speed, min(1.0, FAST * hand.speed)
 
     def holding(self, item: Any) -> bool:
         return grasped(self.hand.raw, item.contact_geoms)
@@ -108,12 +109,12 @@ class Picker:
         far = np.linalg.norm((above - hand.position)[:2]) > 0.06
         if far and hand.position[2] < self.scene.safe - 0.02:
             yield from self.rise(self.scene.safe)
-        yield from hand.move(above, 0.015, 6.0, settle=True)
+        yield from hand.move(above, 0.015, 6.0, self.fast, settle=True)
 
     def rise(self, height: float) -> Script:
         """Straight up to a height of the grip."""
         x, y, z = self.hand.position
-        yield from self.hand.move(np.array([x, y, max(z, height)]), 0.02, 2.0)
+        yield from self.hand.move(np.array([x, y, max(z, height)]), 0.02, 2.0, self.fast)
 
     def grasp(self, item: Any) -> Script:
         """Descend around the object and close until both pads have held it a while."""
@@ -136,7 +137,7 @@ class Picker:
             missing = self.scene.surface + height - self.bottom(item)
             if missing < 0.004 or self.lost(item):
                 return
-            yield hand.towards(hand.position + (0, 0, max(missing, 0.01)), self.slow)
+            yield hand.towards(hand.position + (0, 0, max(missing, 0.01)))
 
     def lost(self, item: Any) -> bool:
         return bool(np.linalg.norm(centre(self.hand.raw, item) - self.hand.position) > LOST)
@@ -152,7 +153,7 @@ class Picker:
             close = close + 1 if np.linalg.norm(missing[:2]) < tolerance else 0
             if self.lost(item) or close >= max(2, hand.steps(0.15)):
                 return
-            yield hand.towards(hand.position + missing)
+            yield hand.towards(hand.position + missing, self.fast)
 
     def lower(self, item: Any, place: Callable[[], Vector], release: float) -> Script:
         """Lower the held object until its lower side is `release` over its place."""
@@ -162,7 +163,7 @@ class Picker:
             missing[2] = place()[2] + release - self.bottom(item)
             if missing[2] > -0.004 or self.lost(item):
                 return
-            yield hand.towards(hand.position + missing, 0.6 * self.slow)
+            yield hand.towards(hand.position + missing, self.slow)
 
     def let_go(self, seconds: float = 0.4) -> Script:
         """Open the fingers and draw back upwards."""

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from envs.tasks.base import Camera, Task, grasped, grip_position
 
 REACH = 0.60  # m, the distance at which the reach stage begins to count
-HELD, AWAY = 0.055, 0.085  # m, grip to object: nearer counts as held fully, farther not at all
+HELD, AWAY = 0.065, 0.095  # m, grip to object: nearer counts as held fully, farther not at all
 OVER, BESIDE = 0.01, 0.04  # m, gap: smaller counts as over the goal fully, larger not at all
 FLOOR = 0.02  # m, from a bin's origin to the upper side of its floor
 WALL = 0.10  # m, from a bin's origin to the upper edge of its walls
@@ -59,7 +59,7 @@ def staged(raw: Any, item: Any, *, raised: float, clear: float, gap: float, fart
 
     reach = 1 - d / 0.6 m with d the distance from grip to object; grasp in {0, 1} is contact with both pads; over falls
     from 1 at a horizontal `gap` (m) to the goal of 1 cm to 0 at 4 cm; up = near max(`raised` / `clear`, over), where
-    near falls from 1 at d = 5.5 cm to 0 at 8.5 cm, so that an object away from the hand has no credit for its height or
+    near falls from 1 at d = 6.5 cm to 0 at 9.5 cm, so that an object away from the hand has no credit for its height or
     place; carry = 1 - gap / `farthest`; lower = 1 - `above` / `clear`, with `above` (m) the height over its place.
     """
     distance = float(np.linalg.norm(grip_position(raw) - centre(raw, item)))
