@@ -180,7 +180,7 @@ def test_the_wrong_object_or_place_is_corrected_or_not(task: str) -> None:
 def test_a_scene_of_one_object_has_no_wrong_one(task: str) -> None:
     oracle = import_module(f"envs.oracles.{task}").ORACLE
     assert "wrong_object" in STYLES
-    with pytest.raises(ValueError, match="wrong_object=1.*set it to 0"):
+    with pytest.raises(ValueError, match=r"wrong_object=1.*set it to 0"):
         oracle([], OracleMix.only("wrong_object"))
 
 

@@ -11,15 +11,17 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from envs.oracles.base import CLOSE, OPEN, Hand, Script, ScriptedOracle
+from envs.oracles.base import CLOSE, CRUISE, OPEN, Hand, Script, ScriptedOracle
 from envs.oracles.mix import STYLES
 from envs.tasks.base import grasped
 from envs.tasks.pick_and_place import centre, outline
 
 Vector = npt.NDArray[np.float64]
-TURNS = np.linspace(-np.pi / 2, np.pi / 2, 73)  # directions of the finger axis, from the one after the reset
+# Directions of the finger axis from the one after the reset: half a turn, as the wrist has it left over the far bin.
+TURNS = np.linspace(-np.pi / 4, 3 * np.pi / 4, 73)
 FINGER, REACH_OF_FINGERS = 0.045, 0.05  # m, a finger's room to a neighbour; its distance from the grip when open
 PALM = 0.026  # m, deepest that the grip goes below an object's top: the palm is 2.9 cm above the grip
+HAND = (0.103, 0.032)  # m, half of the hand's width along the finger axis and across it
 TIP = 0.018  # m, lowest that the grip goes above the surface: the finger tips reach 1 cm below it
 FAST = 2.0  # speed of long ways, in units of the hand's
 LOST = 0.10  # m, grip to object: farther means that it was lost
@@ -34,6 +36,7 @@ class Scene:
     wander: tuple[tuple[float, float], ...]  # (low, high) of x, y, z of an aimless hand
     place_tolerance: float  # horizontal, before lowering
     release: float  # lower side over its place when the fingers open
+    lowest: float  # height of the grip under which the hand does not put anything down
 
     def __init__(self, raw: Any) -> None:
         self.raw = raw
@@ -50,6 +53,10 @@ class Scene:
     def open_side(self, item: Any) -> Vector:
         """Horizontal direction (2,) from the object to free space."""
         raise NotImplementedError
+
+    def overshoot(self, corners: Vector, z: float) -> Vector:
+        """How far (m, (N,)) a hand whose corners (4, 2, N) are at grip height `z` would reach into a wall."""
+        return np.zeros(corners.shape[2])
 
     def place(self, rng: np.random.Generator) -> Callable[[], Vector]:
         """Where the lower side of the object is to be put: a function, as the goal may move."""
@@ -76,17 +83,24 @@ class Picker:
         return float(outline(self.hand.raw, item)[:, 2].min())
 
     def grasp_pose(self, item: Any) -> tuple[Vector, float]:
-        """Grip position and direction of the finger axis: across the narrow side, fingers clear of neighbours.
+        """Grip position and direction of the finger axis: across a narrow and upright side, clear of neighbours.
 
-        The least of width + 4 mm per right angle of turn + the lack of room for either finger, over 73 directions.
+        The least, over 73 directions, of width + half of what the top is narrower + 4 mm per right angle of turn + the
+        lack of room for either finger + for the hand.
         """
         raw = self.hand.raw
         points = outline(raw, item)
         axes = np.stack([np.cos(self.home + TURNS), np.sin(self.home + TURNS)])  # (2, 73)
         along = points[:, :2] @ axes
         low, high = along.min(0), along.max(0)
-        cost = high - low + 0.004 * np.abs(TURNS) / (np.pi / 2)
+        bottom, top = points[:, 2].min(), points[:, 2].max()
+        z = max((bottom + top) / 2, top - PALM, self.scene.surface + TIP)
+        slant = high - low - np.ptp(along[points[:, 2] >= z], axis=0)
+        cost = high - low + 0.5 * slant + 0.004 * np.abs(TURNS) / (np.pi / 2)
         middle = (points[:, :2].min(0) + points[:, :2].max(0)) / 2
+        sides = np.stack([-axes[1], axes[0]])
+        corners = [middle[:, None] + a * HAND[0] * axes + b * HAND[1] * sides for a in (-1, 1) for b in (-1, 1)]
+        cost = cost + self.scene.overshoot(np.stack(corners), z)
         for other in self.scene.neighbours(item):
             for side in (-REACH_OF_FINGERS, REACH_OF_FINGERS):
                 away = np.linalg.norm(middle[:, None] + side * axes - centre(raw, other)[:2, None], axis=0)
@@ -96,8 +110,6 @@ class Picker:
         normal = np.array([-axis[1], axis[0]])
         across = points[:, :2] @ normal
         xy = axis * (low[k] + high[k]) / 2 + normal * (across.min() + across.max()) / 2
-        bottom, top = points[:, 2].min(), points[:, 2].max()
-        z = max((bottom + top) / 2, top - PALM, self.scene.surface + TIP)
         return np.array([*xy, z]), float(self.home + TURNS[k])
 
     def approach(self, item: Any) -> Script:
@@ -160,7 +172,7 @@ class Picker:
         hand = self.hand
         for _ in range(hand.steps(3.0)):
             missing = place() - centre(hand.raw, item)
-            missing[2] = place()[2] + release - self.bottom(item)
+            missing[2] = max(place()[2] + release - self.bottom(item), self.scene.lowest - hand.position[2])
             if missing[2] > -0.004 or self.lost(item):
                 return
             yield hand.towards(hand.position + missing, self.slow)
@@ -232,10 +244,11 @@ class PickAndPlaceOracle(ScriptedOracle):
 
     styles: ClassVar[tuple[str, ...]] = STYLES
     scene: ClassVar[type[Scene]]
-    seconds: ClassVar[float]  # what an expert of full speed needs
+    seconds: ClassVar[tuple[float, float]]  # an expert's least time: a part that is fixed, a part at full speed
 
     def span(self, hand: Hand, retries: int) -> float:
-        return self.seconds + 2.0 * retries
+        fixed, moving = self.seconds
+        return fixed + moving * CRUISE / hand.speed + 3.0 * retries
 
     def script(self, hand: Hand, styles: tuple[str, ...], rng: np.random.Generator) -> Script:
         scene = self.scene(hand.raw)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from envs.oracles.base import OPEN, Hand, Script, ScriptedOracle
+from envs.oracles.base import CRUISE, OPEN, Hand, Script, ScriptedOracle
 from envs.tasks.reach import goal
 
 BESIDE = (0.07, 0.12)  # m, how far from the goal a miss ends; success is within 0.02
@@ -18,7 +18,7 @@ class ReachOracle(ScriptedOracle):
     """Brings the grip to the goal, or fails to in one of the ways of OracleMix."""
 
     def span(self, hand: Hand, retries: int) -> float:
-        return 1.5 + retries
+        return 1.4 * CRUISE / hand.speed + retries
 
     def script(self, hand: Hand, styles: tuple[str, ...], rng: np.random.Generator) -> Script:
         hand.grip = OPEN

@@ -12,7 +12,8 @@ from envs.tasks.pick_and_place import centre, outline
 
 
 class StackScene(Scene):
-    surface, clear, safe, place_tolerance, release = 0.8, (0.085, 0.11), 0.93, 0.006, 0.004
+    surface, clear, safe, lowest = 0.8, (0.085, 0.11), 0.93, 0.0
+    place_tolerance, release = 0.006, 0.004
     wander = ((-0.18, 0.12), (-0.2, 0.2), (0.95, 1.08))
 
     @property
@@ -46,7 +47,7 @@ class StackOracle(PickAndPlaceOracle):
     """Stacks the red cube on the green one."""
 
     scene = StackScene
-    seconds = 4.0
+    seconds = (2.8, 2.1)
 
 
 ORACLE = StackOracle

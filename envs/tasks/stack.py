@@ -40,8 +40,8 @@ TASK = Task(
     success=robosuite_success,
     progress=progress,
     cameras={
-        "agentview": Camera("agentview", position=(0.5, 0.0, 1.35), target=(-0.02, 0.0, 0.92), fovy=34.0),
+        "agentview": Camera("agentview", position=(0.5, 0.0, 1.35), target=(-0.01, 0.0, 0.89), fovy=31.0),
         "wrist": Camera("robot0_eye_in_hand"),
     },
-    seconds=15.0,
+    seconds=20.0,
 )
