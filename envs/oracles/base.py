@@ -153,9 +153,7 @@ class ScriptedOracle:
         for style in STYLES:
             share = getattr(self.mix, style)
             if share > 0 and style not in self.styles:
-                raise ValueError(
-                    f"OracleMix: {style}={share:g}, but {type(self).__name__} has no such style; set it to 0"
-                )
+                raise ValueError(f"OracleMix: {style}={share:g}: {type(self).__name__} cannot do it; set it to 0")
         self._slots: list[_Slot | None] = [None] * len(self.envs)
         self.labels: npt.NDArray[np.int8] = np.full(len(self.envs), SEGMENTS.index("unlabelled"), np.int8)
         self.variants = [""] * len(self.envs)

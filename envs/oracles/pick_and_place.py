@@ -188,22 +188,27 @@ class Picker:
         """Grasped object to its place: lift, carry, lower, release, retreat."""
         yield from self.raise_to(item, self.rng.uniform(*self.scene.clear))
         yield from self.carry(item, place, tolerance)
-        if not self.lost(item):
+        if self.lost(item):  # it slipped out
+            yield from self.in_error(self.let_go())
+        else:
             yield from self.lower(item, place, release)
-        yield from self.let_go()
+            yield from self.let_go()
 
     def take(self, item: Any) -> Script:
         """Approach and grasp, again after every grasp that fails: nobody asked for those, but they are retries."""
-        hand = self.hand
         while True:
             yield from self.approach(item)
             yield from self.grasp(item)
             if self.holding(item):
                 return
-            label = hand.label
-            hand.mistake("failure" if label == "failure" else "retry")
-            yield from hand.set_grip(OPEN, hand.steps(0.5))
-            hand.mistake(label)
+            yield from self.in_error(self.hand.set_grip(OPEN, self.hand.steps(0.5)))
+
+    def in_error(self, moves: Script) -> Script:
+        """The moves, labelled as a retry; within a failure they are part of it."""
+        label = self.hand.label
+        self.hand.mistake("failure" if label == "failure" else "retry")
+        yield from moves
+        self.hand.label = label
 
     def miss(self, item: Any) -> Script:
         """Descend beside the object, close on nothing, open and rise."""
@@ -223,10 +228,9 @@ class Picker:
         yield from self.rise(pose[2] + self.hover)
 
     def drop(self, item: Any) -> Script:
-        """Raise the held object a little, let it go and draw back."""
+        """Raise the held object a little, let it go by mistake and draw back."""
         yield from self.raise_to(item, self.rng.uniform(0.012, 0.03), 1.5)
-        self.hand.mistake("failure" if self.hand.label == "failure" else "retry")
-        yield from self.let_go(0.5)
+        yield from self.in_error(self.let_go(0.5))
 
     def roam(self) -> Script:
         """Move about above everything, without end."""
@@ -269,7 +273,6 @@ class PickAndPlaceOracle(ScriptedOracle):
             if drop:
                 drop = False
                 yield from picker.drop(item)
-                hand.resume()
                 continue
             yield from picker.put(item, place, scene.place_tolerance, scene.release)
             while hand.env.task.success(hand.raw):
@@ -304,7 +307,6 @@ def fail(picker: Picker) -> Script:
     mode = rng.choice(["miss", "drop", "wander", "stop"])
     if mode == "drop":
         yield from picker.take(item)
-        hand.label = "advance"
         yield from picker.raise_to(item, rng.uniform(0.012, 0.03), 1.5)
         hand.mistake("failure")
         yield from picker.let_go(0.5)
