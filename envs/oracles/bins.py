@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from envs.oracles.pick_and_place import PALM, PickAndPlaceOracle, Scene, Vector
+from envs.oracles.pick_and_place import PickAndPlaceOracle
+from envs.oracles.picker import PALM, Scene, Vector
 from envs.tasks.pick_and_place import FLOOR, WALL, centre, compartment
 
 WALL_HALF = 0.01  # m, half of a wall's thickness

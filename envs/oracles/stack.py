@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from envs.oracles.pick_and_place import PickAndPlaceOracle, Scene, Vector
+from envs.oracles.pick_and_place import PickAndPlaceOracle
+from envs.oracles.picker import Scene, Vector
 from envs.tasks.pick_and_place import centre, outline
 
 
