@@ -16,6 +16,7 @@ from envs.tasks.base import Camera, Task, grasped, grip_position
 REACH = 0.60  # m, the distance at which the reach stage begins to count
 HELD, AWAY = 0.065, 0.095  # m, grip to object: nearer counts as held fully, farther not at all
 OVER, BESIDE = 0.01, 0.04  # m, gap: smaller counts as over the goal fully, larger not at all
+UNDER = (-0.02, -0.005)  # m, height over the goal: at the first not over it, at the second fully
 FLOOR = 0.02  # m, from a bin's origin to the upper side of its floor
 WALL = 0.10  # m, from a bin's origin to the upper edge of its walls
 MARGIN = np.array([0.05, 0.05])  # m, what an object's centre keeps from the edges of its compartment
@@ -58,14 +59,14 @@ def staged(raw: Any, item: Any, *, raised: float, clear: float, gap: float, fart
     0.25 max(reach, grasp, up) + 0.15 max(grasp, up) + 0.2 up + 0.25 up carry + 0.15 up over lower.
 
     reach = 1 - d / 0.6 m with d the distance from grip to object; grasp in {0, 1} is contact with both pads; over falls
-    from 1 at a horizontal `gap` (m) to the goal of 1 cm to 0 at 4 cm; up = near max(`raised` / `clear`, over), where
+    from 1 at a horizontal `gap` (m) to the goal of 1 cm to 0 at 4 cm, and is 0 under it; up = near max(`raised` / `clear`, over), where
     near falls from 1 at d = 6.5 cm to 0 at 9.5 cm, so that an object away from the hand has no credit for its height or
     place; carry = 1 - gap / `farthest`; lower = 1 - `above` / `clear`, with `above` (m) the height over its place.
     """
     distance = float(np.linalg.norm(grip_position(raw) - centre(raw, item)))
     reach = share(distance, REACH, 0.0)
     grasp = float(grasped(raw, item.contact_geoms))
-    over = share(gap, BESIDE, OVER)
+    over = share(gap, BESIDE, OVER) * share(above, *UNDER)
     up = share(distance, AWAY, HELD) * max(share(raised, 0.0, clear), over)
     carry, lower = share(gap, farthest, 0.0), share(above, clear, 0.0)
     return min(
