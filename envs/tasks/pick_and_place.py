@@ -59,9 +59,10 @@ def staged(raw: Any, item: Any, *, raised: float, clear: float, gap: float, fart
     0.25 max(reach, grasp, up) + 0.15 max(grasp, up) + 0.2 up + 0.25 up carry + 0.15 up over lower.
 
     reach = 1 - d / 0.6 m with d the distance from grip to object; grasp in {0, 1} is contact with both pads; over falls
-    from 1 at a horizontal `gap` (m) to the goal of 1 cm to 0 at 4 cm, and is 0 under it; up = near max(`raised` / `clear`, over), where
-    near falls from 1 at d = 6.5 cm to 0 at 9.5 cm, so that an object away from the hand has no credit for its height or
-    place; carry = 1 - gap / `farthest`; lower = 1 - `above` / `clear`, with `above` (m) the height over its place.
+    from 1 at a horizontal `gap` (m) to the goal of 1 cm to 0 at 4 cm, and is 0 under it; up = near max(`raised` /
+    `clear`, over), where near falls from 1 at d = 6.5 cm to 0 at 9.5 cm, so that an object away from the hand has no
+    credit for its height or place; carry = 1 - gap / `farthest`; lower = 1 - `above` / `clear`, with `above` (m) the
+    height over its place.
     """
     distance = float(np.linalg.norm(grip_position(raw) - centre(raw, item)))
     reach = share(distance, REACH, 0.0)
