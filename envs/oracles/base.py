@@ -28,6 +28,7 @@ class Hand:
         self.grip, self.label = OPEN, "advance"
         x, y = grip_rotation(self.raw)[:2, 0]
         self.angle = float(np.arctan2(y, x))  # direction of the axis between the fingers, to be kept
+        self.off_level: npt.NDArray[np.float64] | None = None  # (3, 3) rotation of the wanted pose
 
     @property
     def position(self) -> npt.NDArray[np.float64]:
@@ -35,6 +36,17 @@ class Hand:
 
     def progress(self) -> float:
         return float(self.env.task.progress(self.raw))
+
+    def lean(self, sigma: float) -> None:
+        """Keep the hand off level by a random angle (rad) for the episode.
+
+        The controller lags in a moving hand and tilts it by milliradians: of a level one, the pose tells whether it
+        stands still.
+        """
+        a, b = self.rng.normal(0.0, sigma, 2)
+        about_x = np.array([[1.0, 0.0, 0.0], [0.0, np.cos(a), -np.sin(a)], [0.0, np.sin(a), np.cos(a)]])
+        about_y = np.array([[np.cos(b), 0.0, np.sin(b)], [0.0, 1.0, 0.0], [-np.sin(b), 0.0, np.cos(b)]])
+        self.off_level = about_x @ about_y
 
     def steps(self, seconds: float) -> int:
         return max(1, round(seconds * self.hz))
@@ -46,6 +58,8 @@ class Hand:
         move *= limit / max(limit, float(np.linalg.norm(move)))
         c, s = np.cos(self.angle), np.sin(self.angle)
         wanted = np.array([[c, s, 0.0], [s, -c, 0.0], [0.0, 0.0, -1.0]])
+        if self.off_level is not None:
+            wanted = self.off_level @ wanted
         turn = np.clip(2.0 * rotation_vector(wanted @ grip_rotation(self.raw).T) / 0.5, -1.0, 1.0)
         return np.concatenate([move, turn, [self.grip]])
 
@@ -116,8 +130,8 @@ class _Slot:
         self.script = oracle.script(self.hand, self.styles, self.rng)
         self.pauses: dict[int, int] = {}  # step of the script -> length in steps
         if "hesitation" in self.styles:
-            for _ in range(1 if retries else self.rng.integers(1, 4)):
-                onset = self.hand.steps(self.rng.uniform(0.1, oracle.span(self.hand, retries)))
+            for k in range(1 if retries else self.rng.integers(1, 4)):
+                onset = self.hand.steps(self.rng.uniform(0.1, oracle.span(self.hand, retries, k)))
                 self.pauses[onset] = self.hand.steps(self.rng.uniform(0.7, 1.4 if retries else 2.2))
         self.count = 0
         self.pause: Script | None = None
@@ -162,8 +176,11 @@ class ScriptedOracle:
         """Yield one action (7,) per step without end; mistakes are announced to `hand`."""
         raise NotImplementedError
 
-    def span(self, hand: Hand, retries: int) -> float:
-        """Seconds of the script over which the onsets of hesitations are spread."""
+    def span(self, hand: Hand, retries: int, k: int) -> float:
+        """Seconds of the script over which the onset of the k-th hesitation is spread.
+
+        For the poses not to tell, that is the whole of an expert's time; for k = 0 a little less, lest there be none.
+        """
         return 3.5 + retries
 
     def reset(self, mask: npt.NDArray[np.bool_], seeds: npt.NDArray[np.int64], instructions: Sequence[str]) -> None:

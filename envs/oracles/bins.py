@@ -58,7 +58,7 @@ class BinsOracle(PickAndPlaceOracle):
     """Puts the object into its compartment."""
 
     scene = BinsScene
-    seconds = (2.0, 5.0)
+    seconds = (2.5, 4.7)
 
 
 assert BinsScene.clear[0] > WALL - FLOOR, "an object must pass over the walls"

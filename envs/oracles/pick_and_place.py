@@ -14,19 +14,22 @@ from envs.oracles.mix import STYLES
 from envs.oracles.picker import Picker, Scene
 from envs.tasks.pick_and_place import centre, outline
 
+LEAN = 0.02  # rad, sigma of the hand's angle to level
+
 
 class PickAndPlaceOracle(ScriptedOracle):
     """Puts the object of `scene` in its place, or fails to in one of the ways of OracleMix."""
 
     styles: ClassVar[tuple[str, ...]] = STYLES
     scene: ClassVar[type[Scene]]
-    seconds: ClassVar[tuple[float, float]]  # an expert's least time: a part that is fixed, a part at full speed
+    seconds: ClassVar[tuple[float, float]]  # an expert's time: a part that is fixed, and a part at full speed
 
-    def span(self, hand: Hand, retries: int) -> float:
+    def span(self, hand: Hand, retries: int, k: int) -> float:
         fixed, moving = self.seconds
-        return fixed + moving * CRUISE / hand.speed + 3.0 * retries
+        return (fixed + moving * CRUISE / hand.speed) * (1.1 if k else 0.85) + 3.0 * retries
 
     def script(self, hand: Hand, styles: tuple[str, ...], rng: np.random.Generator) -> Script:
+        hand.lean(LEAN)
         scene = self.scene(hand.raw)
         picker = Picker(hand, scene, rng)
         item, place = scene.item, scene.place(rng)

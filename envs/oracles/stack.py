@@ -48,7 +48,7 @@ class StackOracle(PickAndPlaceOracle):
     """Stacks the red cube on the green one."""
 
     scene = StackScene
-    seconds = (2.8, 2.1)
+    seconds = (3.5, 2.1)
 
 
 ORACLE = StackOracle
