@@ -10,7 +10,7 @@ import numpy as np
 from envs.oracles.base import CRUISE, Hand, Script, ScriptedOracle
 from envs.tasks.reach import goal
 
-SLOW = 0.5  # of the hand's speed; a fast way would be over before a hesitation can come
+SLOW = 0.4  # of the hand's speed; a fast way would be over before a hesitation can come
 BESIDE = (0.07, 0.12)  # m, how far from the goal a miss ends; success is within 0.02
 LEAN = 0.02  # rad, sigma of the hand's angle to level
 LEAVE = 0.035  # m, from the goal: where a drop turns away
@@ -20,7 +20,7 @@ class ReachOracle(ScriptedOracle):
     """Brings the grip to the goal, or fails to in one of the ways of OracleMix."""
 
     def span(self, hand: Hand, retries: int, k: int) -> float:
-        return 3.0 * CRUISE / hand.speed * (1.1 if k else 0.85) + 1.5 * retries
+        return 3.7 * CRUISE / hand.speed * (1.1 if k else 0.85) + 1.5 * retries
 
     def script(self, hand: Hand, styles: tuple[str, ...], rng: np.random.Generator) -> Script:
         hand.grip = 0.0  # leaves the fingers as they are

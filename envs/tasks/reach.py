@@ -60,5 +60,6 @@ TASK = Task(
         "agentview": Camera("agentview", position=(0.5, 0.0, 1.35), target=(-0.02, 0.0, 0.91), fovy=40.0),
         "wrist": Camera("robot0_eye_in_hand"),
     },
+    seconds=15.0,
     prepare=widen,
 )
