@@ -151,7 +151,8 @@ def test_retries_are_labelled_and_made_up_for(task: str, style: str) -> None:
     assert e.terminated and len(retry) > 5 and set(e.labels) == {ADVANCE, RETRY}
     assert e.labels[0] == ADVANCE and e.labels[-1] == ADVANCE
     if style == "retry_drop":
-        assert e.staged[retry[-1]] < e.staged[retry[0]] - 0.1, "a drop loses progress"
+        lost = 0.05 if task == "reach" else 0.1  # a drop of Reach leaves the goal by at least 7 cm
+        assert e.staged[retry[-1]] < e.staged[retry[0]] - lost, "a drop loses progress"
 
 
 @pytest.mark.parametrize("task", NAMES)
