@@ -84,6 +84,9 @@ def simplify_meshes(model: mujoco.MjModel) -> None:
         rgba = model.mat_rgba[material] if material >= 0 else model.geom_rgba[geom]
         colour.setdefault(body, []).append((float(faces), np.array(rgba, np.float64)))
     for body, parts in colour.items():
+        joint = model.body_jntadr[model.body_rootid[body]]
+        if joint >= 0 and model.jnt_type[joint] == mujoco.mjtJoint.mjJNT_FREE:
+            continue  # an object: its texture tells what it is
         geoms = np.flatnonzero(model.geom_bodyid == body)
         shapes = [g for g in geoms if model.geom_group[g] == 0]
         if sum(faces for faces, _ in parts) < LARGE_MESH * 2 or not shapes:

@@ -22,7 +22,6 @@ PROPRIO = tuple(
 )
 ACTION = ("dx", "dy", "dz", "drx", "dry", "drz", "gripper")
 UNITS = ("0.05 m",) * 3 + ("0.5 rad",) * 3 + ("-1 opens, +1 closes",)  # what an action of 1 means
-SECONDS = 10.0  # default time limit
 HELD_SHARE = 0.1  # the part of `progress` that holding the goal earns
 MAX_IMAGE = 4096  # pixels; every OpenGL since 3.0 draws that, and a larger buffer may end the process
 MODEL_SEED = 0  # robosuite draws object sizes when the model is built: one model for every environment
@@ -34,8 +33,8 @@ class RoboSuiteEnv(gym.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.float32]]
     Observation: {camera: uint8 (H, W, 3), ..., "proprio": float32 (11,)}; names and units in `spec_`. Action: float32
     (7,) in [-1, 1], end-effector delta in the robot base's frame (1 is 0.05 m or 0.5 rad) and gripper (+1 closes).
     Reward: 1 at the step at which the goal has been true for `hold_steps` steps in a row, which also terminates the
-    episode; truncated at `max_steps` (default: 10 s). info: instruction, success, is_success (the same, for
-    Stable-Baselines3), progress.
+    episode; truncated at `max_steps` (default: the task's `seconds`). info: instruction, success, is_success (the same,
+    for Stable-Baselines3), progress.
 
     `reset(seed=s)` gives the same states and images bit for bit in any process, whatever ran before. `render` is "fast"
     (large robot meshes drawn as their collision shapes) or "stock"; neither changes the physics. `images=False` leaves
@@ -72,7 +71,7 @@ class RoboSuiteEnv(gym.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.float32]]
             raise ValueError(f"render={render!r}: choose 'stock' or 'fast'")
         if not isinstance(hz, (int, float)) or not 1 <= hz <= 500 or abs(500 / hz - int((1 / hz) / 0.002)) > 1e-6:
             raise ValueError(f"hz={hz}: the 500 Hz simulation must divide into it; try 5, 10, 20, 25 or 50")
-        max_steps = round(SECONDS * hz) if max_steps is None else max_steps
+        max_steps = round(self.task.seconds * hz) if max_steps is None else max_steps
         for name, value in (("image_size", image_size), ("max_steps", max_steps), ("hold_steps", hold_steps)):
             if not isinstance(value, (int, np.integer)) or value < 1:
                 raise ValueError(f"{name}={value!r}: must be a whole number of at least 1")
@@ -95,6 +94,8 @@ class RoboSuiteEnv(gym.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.float32]]
             seed=MODEL_SEED,
             **self.task.kwargs,
         )
+        if self.task.prepare is not None:
+            self.task.prepare(self.raw)
         from envs.osc import advance  # loads mujoco
 
         self._advance = advance

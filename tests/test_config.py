@@ -26,6 +26,17 @@ def test_every_preset_composes(preset: str) -> None:
     assert settings.preset == preset and settings.valuefn.name == "viva"
 
 
+@pytest.mark.parametrize("task", [p.stem for p in sorted(Path(CONF, "task").glob("*.yaml"))])
+def test_every_task_composes_with_its_own_time_limits(task: str) -> None:
+    settings = composed(f"task={task}", "task.image_size=48", "preset=small")
+    assert settings.task.env_id.startswith("foresight/")
+    assert (settings.task.image_size, settings.task.hz, settings.preset) == (48, 10.0, "small")
+    assert 0 < settings.evaluation.max_steps < settings.collect.max_steps
+    assert composed(f"task={task}", "collect.max_steps=77").collect.max_steps == 77
+    if task == "lift":
+        assert (settings.collect.max_steps, settings.evaluation.max_steps) == (100, 55)
+
+
 def test_paper_defaults_are_the_papers() -> None:
     paper = composed("preset=paper")
     v = paper.valuefn

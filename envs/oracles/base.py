@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from envs.oracles.mix import OracleMix
+from envs.oracles.mix import STYLES, OracleMix
 from envs.tasks.base import grip_position, grip_rotation
 from episodes.types import SEGMENTS, Observation
 
@@ -28,6 +28,7 @@ class Hand:
         self.grip, self.label = OPEN, "advance"
         x, y = grip_rotation(self.raw)[:2, 0]
         self.angle = float(np.arctan2(y, x))  # direction of the axis between the fingers, to be kept
+        self.off_level: npt.NDArray[np.float64] | None = None  # (3, 3) rotation of the wanted pose
 
     @property
     def position(self) -> npt.NDArray[np.float64]:
@@ -35,6 +36,17 @@ class Hand:
 
     def progress(self) -> float:
         return float(self.env.task.progress(self.raw))
+
+    def lean(self, sigma: float) -> None:
+        """Keep the hand off level by a random angle (rad) for the episode.
+
+        The controller lags in a moving hand and tilts it by milliradians: of a level one, the pose tells whether it
+        stands still.
+        """
+        a, b = self.rng.normal(0.0, sigma, 2)
+        about_x = np.array([[1.0, 0.0, 0.0], [0.0, np.cos(a), -np.sin(a)], [0.0, np.sin(a), np.cos(a)]])
+        about_y = np.array([[np.cos(b), 0.0, np.sin(b)], [0.0, 1.0, 0.0], [-np.sin(b), 0.0, np.cos(b)]])
+        self.off_level = about_x @ about_y
 
     def steps(self, seconds: float) -> int:
         return max(1, round(seconds * self.hz))
@@ -46,6 +58,8 @@ class Hand:
         move *= limit / max(limit, float(np.linalg.norm(move)))
         c, s = np.cos(self.angle), np.sin(self.angle)
         wanted = np.array([[c, s, 0.0], [s, -c, 0.0], [0.0, 0.0, -1.0]])
+        if self.off_level is not None:
+            wanted = self.off_level @ wanted
         turn = np.clip(2.0 * rotation_vector(wanted @ grip_rotation(self.raw).T) / 0.5, -1.0, 1.0)
         return np.concatenate([move, turn, [self.grip]])
 
@@ -110,14 +124,14 @@ class _Slot:
     def __init__(self, oracle: ScriptedOracle, env: Any, seed: int) -> None:
         self.rng = np.random.default_rng([seed, _STREAM])
         self.styles = oracle.mix.sample(self.rng)
-        retries = sum(style.startswith("retry") for style in self.styles)
+        retries = sum(style.startswith("retry") or style == "wrong_object" for style in self.styles)
         scale = self.rng.uniform(0.6 + 0.2 * retries, 1.0) * (1.0 + 0.2 * (len(self.styles) - 1))  # to end in time
         self.hand = Hand(env, CRUISE * scale, self.rng)
         self.script = oracle.script(self.hand, self.styles, self.rng)
         self.pauses: dict[int, int] = {}  # step of the script -> length in steps
         if "hesitation" in self.styles:
-            for _ in range(1 if retries else self.rng.integers(1, 4)):
-                onset = self.hand.steps(self.rng.uniform(0.1, 3.5 + retries))
+            for k in range(1 if retries else self.rng.integers(1, 4)):
+                onset = self.hand.steps(self.rng.uniform(0.1, oracle.span(self.hand, retries, k)))
                 self.pauses[onset] = self.hand.steps(self.rng.uniform(0.7, 1.4 if retries else 2.2))
         self.count = 0
         self.pause: Script | None = None
@@ -141,13 +155,19 @@ class ScriptedOracle:
 
     After `act`, `labels` (n,) int8 holds the segment (index into SEGMENTS) of each slot's action; `variants` names each
     slot's styles, such as "hesitation+retry_miss". Every draw comes from the slot's seed. Subclasses write `script`.
+    ValueError: a mix with a style that is not in `styles`.
     """
 
     execute = 1
+    styles: ClassVar[tuple[str, ...]] = tuple(style for style in STYLES if style != "wrong_object")  # of `script`
 
     def __init__(self, envs: Sequence[Any], mix: OracleMix | None = None) -> None:
         self.envs = [env.unwrapped for env in envs]
         self.mix = OracleMix() if mix is None else mix
+        for style in STYLES:
+            share = getattr(self.mix, style)
+            if share > 0 and style not in self.styles:
+                raise ValueError(f"OracleMix: {style}={share:g}: {type(self).__name__} cannot do it; set it to 0")
         self._slots: list[_Slot | None] = [None] * len(self.envs)
         self.labels: npt.NDArray[np.int8] = np.full(len(self.envs), SEGMENTS.index("unlabelled"), np.int8)
         self.variants = [""] * len(self.envs)
@@ -155,6 +175,13 @@ class ScriptedOracle:
     def script(self, hand: Hand, styles: tuple[str, ...], rng: np.random.Generator) -> Script:
         """Yield one action (7,) per step without end; mistakes are announced to `hand`."""
         raise NotImplementedError
+
+    def span(self, hand: Hand, retries: int, k: int) -> float:
+        """Seconds of the script over which the onset of the k-th hesitation is spread.
+
+        For the poses not to tell, that is the whole of an expert's time; for k = 0 a little less, lest there be none.
+        """
+        return 3.5 + retries
 
     def reset(self, mask: npt.NDArray[np.bool_], seeds: npt.NDArray[np.int64], instructions: Sequence[str]) -> None:
         """Begin new episodes in the slots of `mask`; their environments must already have been reset."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-STYLES = ("expert", "hesitation", "retry_miss", "retry_drop", "failure")
+STYLES = ("expert", "hesitation", "retry_miss", "retry_drop", "failure", "wrong_object")
 
 
 @dataclass
@@ -14,6 +14,7 @@ class OracleMix:
     """Probabilities of the styles of an episode, summing to 1, and of a second style in a degraded one.
 
     The defaults degrade 58 % of the episodes, in the shares .25 hesitation, .30 miss, .15 drop and .30 failure.
+    `wrong_object` comes last and is never a second style: at 0 it changes no draw of the others.
     """
 
     expert: float = 0.42
@@ -21,6 +22,7 @@ class OracleMix:
     retry_miss: float = 0.174  # closes the gripper beside the object, then tries again
     retry_drop: float = 0.087  # lets the object go below the success height, then grasps it again
     failure: float = 0.174  # never succeeds
+    wrong_object: float = 0.0  # takes the other object, or puts it in the wrong place; corrected or not
     combine: float = 0.25  # probability that a degraded episode has a second style
 
     def __post_init__(self) -> None:

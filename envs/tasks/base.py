@@ -32,6 +32,8 @@ class Task:
     progress: Callable[[Any], float]  # raw environment -> [0, 1], 1 exactly where `success` is true
     cameras: Mapping[str, Camera] = field(default_factory=dict)  # name in observations -> camera
     kwargs: Mapping[str, Any] = field(default_factory=dict)  # further arguments of robosuite.make
+    seconds: float = 10.0  # default time limit
+    prepare: Callable[[Any], None] | None = None  # changes the raw environment once, after it was built
 
 
 def grip_position(raw: Any) -> npt.NDArray[np.float64]:

@@ -1,0 +1,5 @@
+"""The scripted demonstrator of PickPlaceCan."""
+
+from envs.oracles.bins import BinsOracle
+
+ORACLE = BinsOracle

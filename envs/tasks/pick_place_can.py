@@ -1,0 +1,16 @@
+"""PickPlaceCan: carry a soda can from one bin into its compartment of another.
+
+Description: a Panda arm grasps the can (5 cm wide, 8 cm high) in the light bin and puts it into the compartment of the
+dark one that a transparent copy of it marks (the one farthest from the robot and from the light bin).
+
+Randomizations: the can's position uniform in the light bin, at least 5 cm from its edges, and its rotation about z
+uniform in [0, 2 pi); Gaussian noise of 0.02 rad on the arm's initial joint angles.
+
+Success Conditions: the can's centre is inside its compartment and at most 10 cm above the bin's origin (it rests at
+6.0 cm), and more than 4.2 cm from the grip (robosuite's own criterion). The environment additionally asks for several
+consecutive steps.
+"""
+
+from envs.tasks.pick_and_place import bins_task
+
+TASK = bins_task("can")

@@ -1,0 +1,17 @@
+"""PickPlaceCereal: carry a cereal box from one bin into its compartment of another.
+
+Description: a Panda arm grasps the cereal (3 x 10 cm, 15 cm high) across its narrow side in the light bin and puts it
+into the compartment of the dark one that a transparent copy of it marks (away from the light bin, on the robot's
+side).
+
+Randomizations: the cereal's position uniform in the light bin, at least 5 cm from its edges, and its rotation about z
+uniform in [0, 2 pi); Gaussian noise of 0.02 rad on the arm's initial joint angles.
+
+Success Conditions: the cereal's centre is inside its compartment and at most 10 cm above the bin's origin (it rests at
+9.5 cm), and more than 4.2 cm from the grip (robosuite's own criterion, which may hold before the fingers open: the
+grip is 5 cm above the centre). The environment additionally asks for several consecutive steps.
+"""
+
+from envs.tasks.pick_and_place import bins_task
+
+TASK = bins_task("cereal")
