@@ -122,11 +122,35 @@ class RecapStudyConfig(RecapSimConfig):
     study: StudyConfig = field(default_factory=StudyConfig)
 
 
+@dataclass
+class MethodStudyOptions:
+    """Which cells of the study of methods and values to run, and where they are kept."""
+
+    methods: list[str] = field(default_factory=lambda: ["filtered_bc", "awr", "recap"])  # those that read a value
+    values: list[str] = field(default_factory=lambda: ["constant", "viva", "viva_no_lookahead", "oracle"])
+    plain: list[str] = field(default_factory=lambda: ["bc", "success_bc"])  # those that read none
+    corrections: bool = False  # also RECAP's second iteration on viva, with corrections and without
+    constant_n: int = 50  # steps of a constant value's advantage: with few it knows only the end of an episode
+    results: str = "results/methods"
+
+    def __post_init__(self) -> None:
+        require(self, constant_n=(1, inf))
+
+
+@dataclass
+class MethodStudyConfig(RecapSimConfig):
+    """`python experiments/method_study.py`: every method on every value, over tasks and data seeds, in cells."""
+
+    values: dict[str, Any] = field(default_factory=dict)  # name -> settings of a value function
+    study: MethodStudyOptions = field(default_factory=MethodStudyOptions)
+
+
 def register() -> None:
     """Register the schemas, once; every experiment calls it before Hydra composes."""
     store = ConfigStore.instance()
     store.store("recap_sim_schema", RecapSimConfig)
     store.store("recap_study_schema", RecapStudyConfig)
+    store.store("method_study_schema", MethodStudyConfig)
     store.store("schema", TaskConfig, group="task")
     store.store("schema", LatentsConfig, group="latents")
     store.store("viva_schema", ViVaConfig, group="valuefn")
