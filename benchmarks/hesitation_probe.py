@@ -1,6 +1,6 @@
 """Can the arm's pose alone tell injected hesitations from the expert steps of the same episodes? It should not.
 
-python benchmarks/hesitation_probe.py --episodes 60 --out results/hesitation_probe.json
+python benchmarks/hesitation_probe.py --episodes 60 --out results/benchmarks/hesitation_probe.json
 
 A value that reads poses could otherwise learn where the script pauses instead of what a pause looks like. Two
 classifiers see the proprioception of single steps (11 numbers, no time): logistic regression on all squares and
@@ -34,11 +34,11 @@ Classifier = Callable[[Array], Array]  # poses (N, P) -> bool (N,)
 FOLDS, RIDGE, DEPTH, LEAF = 5, 1e-2, 5, 20
 
 
-def poses(task: str, hz: float, count: int) -> list[tuple[Array, Array]]:
+def poses(task: str, hz: float, count: int, noise: float) -> list[tuple[Array, Array]]:
     """Per episode the poses (T, P) at which the actions were chosen and whether each was a hesitation (T,)."""
     env = RoboSuiteEnv(task, images=False, hz=hz)
     oracle = import_module(f"envs.oracles.{task}").ORACLE([env], OracleMix.only("hesitation"))
-    episodes = rollout(oracle, [env], [Trial(s) for s in range(count)], source="oracle")
+    episodes = rollout(oracle, [env], [Trial(s) for s in range(count)], source="oracle", action_noise=noise)
     found = [(e.proprio[:-1].astype(float), e.segments == SEGMENTS.index("hesitation")) for e in episodes]
     env.close()
     return found
@@ -119,15 +119,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--episodes", type=int, default=60, help="per task")
     parser.add_argument("--hz", type=float, default=10.0, help="control rate")
+    parser.add_argument("--noise", type=float, default=0.0, help="sigma of the action noise (the RECAP run: 0.15)")
     parser.add_argument("--tasks", nargs="+", default=sorted(TASKS), choices=sorted(TASKS), metavar="TASK")
     parser.add_argument("--out", type=Path, help="write the JSON here")
     args = parser.parse_args()
     rows = []
     for task in args.tasks:
-        episodes = poses(task, args.hz, args.episodes)
+        episodes = poses(task, args.hz, args.episodes, args.noise)
         share = np.concatenate([y for _, y in episodes]).mean()
         without = sum(not y.any() for _, y in episodes)
-        row = {"task": task, "hz": args.hz, "episodes": len(episodes), "hesitation_share": round(float(share), 3)}
+        row = {
+            "task": task,
+            "hz": args.hz,
+            "noise": args.noise,
+            "episodes": len(episodes),
+            "hesitation_share": round(float(share), 3),
+        }
         row |= {"without_hesitation": without, "logistic": probe(episodes, logistic), "tree": probe(episodes, tree)}
         rows.append(row)
         parts = [
