@@ -3,10 +3,11 @@
 python benchmarks/hesitation_probe.py --episodes 60 --out results/benchmarks/hesitation_probe.json
 
 A value that reads poses could otherwise learn where the script pauses instead of what a pause looks like. Two
-classifiers see the proprioception of single steps (11 numbers, no time): logistic regression on all squares and
-products, and a decision tree of depth 5. Episodes are split into 5 folds; each is classified by models of the others.
-Balanced accuracy = (share of hesitation steps found + share of other steps passed) / 2, chance 0.5, with a bootstrap
-interval over episodes.
+classifiers see single steps without their time: logistic regression on all squares and products, and a decision tree of
+depth 5. They see the arm's pose (position and rotation, 9 numbers), and once more with the fingers (11): those go on
+opening or closing while the arm hesitates, so that a width in between is rarer in a hesitation. Episodes are split into
+5 folds; each is classified by models of the others. Balanced accuracy = (share of hesitation steps found + share of
+other steps passed) / 2, chance 0.5, with a bootstrap interval over episodes.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from envs.oracles.mix import OracleMix
-from envs.robosuite_env import RoboSuiteEnv
+from envs.robosuite_env import PROPRIO, RoboSuiteEnv
 from envs.rollout import Trial, rollout
 from envs.tasks import TASKS
 from episodes.types import SEGMENTS
@@ -32,6 +33,7 @@ from episodes.types import SEGMENTS
 Array = npt.NDArray[Any]
 Classifier = Callable[[Array], Array]  # poses (N, P) -> bool (N,)
 FOLDS, RIDGE, DEPTH, LEAF = 5, 1e-2, 5, 20
+ARM = 9  # numbers of PROPRIO before the fingers
 
 
 def poses(task: str, hz: float, count: int, noise: float) -> list[tuple[Array, Array]]:
@@ -135,11 +137,15 @@ def main() -> None:
             "episodes": len(episodes),
             "hesitation_share": round(float(share), 3),
         }
-        row |= {"without_hesitation": without, "logistic": probe(episodes, logistic), "tree": probe(episodes, tree)}
+        row["without_hesitation"] = without
+        parts = []
+        for seen, numbers in (("arm", ARM), ("arm and fingers", len(PROPRIO))):
+            found = [(x[:, :numbers], y) for x, y in episodes]
+            row[seen] = {fit.__name__: probe(found, fit) for fit in (logistic, tree)}
+            parts += [
+                f"{seen}: {name} {r['balanced_accuracy']:.3f} {r['interval_95']}" for name, r in row[seen].items()
+            ]
         rows.append(row)
-        parts = [
-            f"{name} {row[name]['balanced_accuracy']:.3f} {row[name]['interval_95']}" for name in ("logistic", "tree")
-        ]
         print(f"{task:18s} {args.hz:g} Hz  {'  '.join(parts)}  share {share:.2f}, none in {without}", flush=True)
         if args.out:
             args.out.parent.mkdir(parents=True, exist_ok=True)
