@@ -1,12 +1,13 @@
 """Can the arm's pose alone tell injected hesitations from the expert steps of the same episodes? It should not.
 
-python benchmarks/hesitation_probe.py --episodes 60 --out results/hesitation_probe.json
+python benchmarks/hesitation_probe.py --episodes 60 --out results/benchmarks/hesitation_probe.json
 
 A value that reads poses could otherwise learn where the script pauses instead of what a pause looks like. Two
-classifiers see the proprioception of single steps (11 numbers, no time): logistic regression on all squares and
-products, and a decision tree of depth 5. Episodes are split into 5 folds; each is classified by models of the others.
-Balanced accuracy = (share of hesitation steps found + share of other steps passed) / 2, chance 0.5, with a bootstrap
-interval over episodes.
+classifiers see single steps without their time: logistic regression on all squares and products, and a decision tree of
+depth 5. They see the arm's pose (position and rotation, 9 numbers), and once more with the fingers (11): those go on
+opening or closing while the arm hesitates, so that a width in between is rarer in a hesitation. Episodes are split into
+5 folds; each is classified by models of the others. Balanced accuracy = (share of hesitation steps found + share of
+other steps passed) / 2, chance 0.5, with a bootstrap interval over episodes.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from envs.oracles.mix import OracleMix
-from envs.robosuite_env import RoboSuiteEnv
+from envs.robosuite_env import PROPRIO, RoboSuiteEnv
 from envs.rollout import Trial, rollout
 from envs.tasks import TASKS
 from episodes.types import SEGMENTS
@@ -32,13 +33,14 @@ from episodes.types import SEGMENTS
 Array = npt.NDArray[Any]
 Classifier = Callable[[Array], Array]  # poses (N, P) -> bool (N,)
 FOLDS, RIDGE, DEPTH, LEAF = 5, 1e-2, 5, 20
+ARM = 9  # numbers of PROPRIO before the fingers
 
 
-def poses(task: str, hz: float, count: int) -> list[tuple[Array, Array]]:
+def poses(task: str, hz: float, count: int, noise: float) -> list[tuple[Array, Array]]:
     """Per episode the poses (T, P) at which the actions were chosen and whether each was a hesitation (T,)."""
     env = RoboSuiteEnv(task, images=False, hz=hz)
     oracle = import_module(f"envs.oracles.{task}").ORACLE([env], OracleMix.only("hesitation"))
-    episodes = rollout(oracle, [env], [Trial(s) for s in range(count)], source="oracle")
+    episodes = rollout(oracle, [env], [Trial(s) for s in range(count)], source="oracle", action_noise=noise)
     found = [(e.proprio[:-1].astype(float), e.segments == SEGMENTS.index("hesitation")) for e in episodes]
     env.close()
     return found
@@ -119,20 +121,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--episodes", type=int, default=60, help="per task")
     parser.add_argument("--hz", type=float, default=10.0, help="control rate")
+    parser.add_argument("--noise", type=float, default=0.0, help="sigma of the action noise (the RECAP run: 0.15)")
     parser.add_argument("--tasks", nargs="+", default=sorted(TASKS), choices=sorted(TASKS), metavar="TASK")
     parser.add_argument("--out", type=Path, help="write the JSON here")
     args = parser.parse_args()
     rows = []
     for task in args.tasks:
-        episodes = poses(task, args.hz, args.episodes)
+        episodes = poses(task, args.hz, args.episodes, args.noise)
         share = np.concatenate([y for _, y in episodes]).mean()
         without = sum(not y.any() for _, y in episodes)
-        row = {"task": task, "hz": args.hz, "episodes": len(episodes), "hesitation_share": round(float(share), 3)}
-        row |= {"without_hesitation": without, "logistic": probe(episodes, logistic), "tree": probe(episodes, tree)}
+        row = {
+            "task": task,
+            "hz": args.hz,
+            "noise": args.noise,
+            "episodes": len(episodes),
+            "hesitation_share": round(float(share), 3),
+        }
+        row["without_hesitation"] = without
+        parts = []
+        for seen, numbers in (("arm", ARM), ("arm and fingers", len(PROPRIO))):
+            found = [(x[:, :numbers], y) for x, y in episodes]
+            row[seen] = {fit.__name__: probe(found, fit) for fit in (logistic, tree)}
+            parts += [
+                f"{seen}: {name} {r['balanced_accuracy']:.3f} {r['interval_95']}" for name, r in row[seen].items()
+            ]
         rows.append(row)
-        parts = [
-            f"{name} {row[name]['balanced_accuracy']:.3f} {row[name]['interval_95']}" for name in ("logistic", "tree")
-        ]
         print(f"{task:18s} {args.hz:g} Hz  {'  '.join(parts)}  share {share:.2f}, none in {without}", flush=True)
         if args.out:
             args.out.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
 """Success rate of the scripted experts, per task and control rate, with Wilson intervals.
 
-python benchmarks/oracle_success.py --seeds 100 --hz 10 20 --out results/oracle_success.json
+python benchmarks/oracle_success.py --seeds 100 --hz 10 20 --out results/benchmarks/oracle_success.json
 
 Seeds are 0 .. n-1, without images; the time limit is the task's own.
 """

@@ -1,6 +1,6 @@
 """Image observations per second: foresight/Lift-v0 against robosuite's own GymWrapper, with identical physics states.
 
-python benchmarks/render_speed.py --out results/render_speed.json --image frames.png
+python benchmarks/render_speed.py --out results/benchmarks/render_speed.json --image frames.png
 
 Both run the same actions from the same seed with the same cameras, image size and control rate. After every step the
 joint positions and velocities must be equal bit for bit. The image shows robosuite's, the stock and the fast frame side

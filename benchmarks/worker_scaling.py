@@ -1,6 +1,6 @@
 """Oracle episodes per second on 2 worker processes against 1, with identical results.
 
-python benchmarks/worker_scaling.py --out results/worker_scaling.json
+python benchmarks/worker_scaling.py --out results/benchmarks/worker_scaling.json
 
 Imports, model loading and a first episode (once per process) are left out. The workers run side by side, one job each.
 """

@@ -35,14 +35,16 @@ def control_loop(raw: Any) -> Advance:
 class FastControl:
     """The same as `advance_stock`, for the stock fixed-impedance OSC_POSE of one arm (`supported`).
 
-    robosuite sets the goal and the gripper's command; the substeps are done here. robosuite's records of recent
-    positions, forces and torques (robot.recent_*) are not kept.
+    robosuite's records of recent positions, forces and torques (robot.recent_*) and its copies of the arm's state
+    (robot.part_controllers["right"].ref_pos and others) are not kept.
     """
 
     def __init__(self, raw: Any) -> None:
-        from envs.osc_kernel import set_torques  # loads numba and robosuite
+        from robosuite.utils import transform_utils
 
-        self._raw, self._set_torques = raw, set_torques
+        from envs.osc_kernel import set_torques  # loads numba
+
+        self._raw, self._set_torques, self._transforms = raw, set_torques, transform_utils
         self._model, self._data = model, data = raw.sim.model._model, raw.sim.data._data
         arm, actuators = raw.robots[0].part_controllers["right"], raw.robots[0]._ref_actuators_indexes_dict
         self._site = raw.sim.model.site_name2id(arm.ref_name)
@@ -52,6 +54,9 @@ class FastControl:
         self._limits = model.actuator_ctrlrange[self._indices[2]]
         self._gripper = np.array(actuators["right_gripper"])
         self._gripper_limits = model.actuator_ctrlrange[self._gripper].T
+        raw.robots[0].composite_controller.update_state()
+        self._to_base = transform_utils.pose_inv(transform_utils.make_pose(arm.origin_pos, arm.origin_ori))
+        self._pose = np.eye(4)
 
     def __call__(self, action: npt.NDArray[np.float64], substeps: int) -> None:
         model, data = self._model, self._data
@@ -70,17 +75,23 @@ class FastControl:
             mujoco.mj_step2(model, data)
 
     def _set_goal(self, action: npt.NDArray[np.float64]) -> bool:
-        """Set the arm's goal and the gripper's command; True if the first torques are set, too."""
+        """Set the arm's goal and the gripper's command; True if the first torques are set, too.
+
+        The goal is action times full scale from the present pose in the base's frame. Only the latter's origin is
+        looked up once, as the base stands still.
+        """
         robot = self._raw.robots[0]
         arm, gripper = robot.part_controllers["right"], robot.part_controllers["right_gripper"]
         if not arm.new_update:  # after a reset robosuite takes them from a state in which the fingers were elsewhere
             self._raw._pre_action(action, True)
             return True
-        arm.ref_pos[:], arm.ref_ori_mat[:] = self._position, self._rotation
-        arm.new_update = False  # setting the goal reads no more of the arm's state than these
-        robot.composite_controller.update_state()
-        robot.composite_controller.set_goal(action)
-        arm.new_update = True
+        delta = arm.scale_action(action[:6])
+        self._pose[:3, 3], self._pose[:3, :3] = self._position, self._rotation
+        in_base = self._to_base.dot(self._pose)
+        turn = self._transforms.quat2mat(self._transforms.axisangle2quat(delta[3:]))
+        arm.goal_pos, arm.goal_ori = in_base[:3, 3] + delta[:3], np.dot(turn, in_base[:3, :3])
+        gripper.new_update = False  # its command needs no state
+        gripper.set_goal(robot.gripper["right"].format_action(action[6:]))
         self._data.ctrl[self._gripper] = np.clip(gripper.run_controller(), *self._gripper_limits)
         return False
 
@@ -109,6 +120,11 @@ def supported(raw: Any) -> bool:
         and type(arm) is OperationalSpaceController
         and arm.impedance_mode == "fixed"
         and arm.input_ref_frame == "base"
+        and arm.input_type == "delta"
+        and arm.use_ori
+        and arm._goal_update_mode == "achieved"
+        and arm.position_limits is None
+        and not np.array(arm.orientation_limits).any()
         and arm.uncoupling
         and arm.lite_physics
         and raw.lite_physics

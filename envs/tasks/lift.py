@@ -7,6 +7,8 @@ Gaussian noise of 0.02 rad on the arm's initial joint angles.
 
 Success Conditions: the cube's centre is more than 4 cm above the table top (robosuite's own criterion; it rests at
 about 2 cm). The environment additionally asks for several consecutive steps.
+
+Staged Progress (`progress`): 0.4 for reaching, 0.2 for the grasp, 0.4 for lifting.
 """
 
 from __future__ import annotations

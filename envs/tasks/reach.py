@@ -8,6 +8,8 @@ uniform in [0, 2 pi); Gaussian noise of 0.02 rad on the arm's initial joint angl
 
 Success Conditions: the grip is within 2 cm of the goal. The environment additionally asks for several consecutive
 steps.
+
+Staged Progress (`progress`): the share of the way that is done.
 """
 
 from __future__ import annotations
