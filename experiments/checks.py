@@ -33,6 +33,9 @@ def check_common(settings: RecapSimConfig) -> None:
         raise ValueError(
             f"task.image_size={settings.task.image_size}: latents need multiples of 32; use 64, or valuefn=constant"
         )
+    scale = getattr(settings.valuefn, "scale", "viva")
+    if scale != "viva":
+        raise ValueError(f"valuefn.scale={scale}: advantages are computed in ViVa's scale; use valuefn.scale=viva")
     _check_device(settings.device)
     _check_environment(settings.task.env_id)
 
