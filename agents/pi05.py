@@ -43,9 +43,7 @@ class Pi05Policy(Policy):
         self.execute, self.indicator, self.guidance = config.execute, NULL, config.guidance
         torch.manual_seed(seed)
         self.model = Pi05Model(config, spec.proprio_dim, spec.action_dim).to(device)
-        self.tokenizer = PromptTokenizer(
-            config.tokenizer, config.max_tokens, config.tokenizer_revision, owner="pi05"
-        )
+        self.tokenizer = PromptTokenizer(config.tokenizer, config.max_tokens, config.tokenizer_revision, owner="pi05")
         self._noise: list[np.random.Generator] = []
 
     @classmethod

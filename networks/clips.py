@@ -1,6 +1,6 @@
 """Clips of frames to latent frames, four frames to one: Wan's causal VAE, or the stacked latents of the single frames.
 
-Several views lie side by side in the latent frame, (C', H', V W'). Wan's VAE takes 1 + 4k frames to 1 + k latent frames;
+Several views lie side by side in the latent frame, (C', H', V W'). Wan's VAE takes 1 + 4k frames to 1 + k latent ones;
 the first, of a single frame, is dropped here (WVM section 3.2). `patch_pca` sees single images only: the latents of
 four frames are stacked in the channels, and the frame before the clip is not looked at.
 
@@ -41,7 +41,9 @@ def encode_clips(encoder: LatentEncoder, frames: np.ndarray, rows: np.ndarray) -
     """
     assert rows.shape[1] % STRIDE == 1, f"a clip has 1 + 4k frames, not {rows.shape[1]}"
     if encoder.config.name == "wan_vae":
-        z = encoder.encode_video(torch.as_tensor(frames[rows]).transpose(1, 2).flatten(0, 1))  # (B V, C', 1 + k, H', W')
+        z = encoder.encode_video(
+            torch.as_tensor(frames[rows]).transpose(1, 2).flatten(0, 1)
+        )  # (B V, C', 1 + k, H', W')
         return side_by_side(z[:, :, 1:].unflatten(0, (len(rows), -1)).permute(0, 3, 1, 2, 4, 5))
     used, place = np.unique(rows[:, 1:], return_inverse=True)
     z = torch.as_tensor(encode_frames(encoder, frames[used])[0])

@@ -76,7 +76,7 @@ class LatentEncoder(nn.Module):
     @torch.no_grad()
     def encode_video(self, images: Tensor) -> Tensor:
         """Return the latent frames (N, C', 1 + k, H/16, W/16) of uint8 clips (N, 1 + 4k, H, W, 3); Wan's VAE only."""
-        N, frames, H, W, _ = images.shape
+        _N, frames, H, W, _ = images.shape
         assert self.config.name == "wan_vae" and frames % 4 == 1, (self.config.name, frames)
         if H % 32 or W % 32:
             raise ValueError(f"image size {H} x {W}: latents need multiples of 32; set the task's image_size so")

@@ -22,7 +22,7 @@ from valuefns.bench.metrics import spearman
 from valuefns.make import load_value
 from valuefns.wvm import WVM
 from valuefns.wvm_model import WVMConfig, WVMModel
-from valuefns.wvm_windows import Windows, sampled, spacing, trained_on
+from valuefns.wvm_windows import Windows, experts, sampled, spacing
 
 WAN = dataclasses.replace(tiny.WAN, channels=8)
 
@@ -77,7 +77,7 @@ def test_video_is_the_same_bit_for_bit_with_and_without_the_value_stream(checkpo
 def test_the_values_loss_reaches_the_video_and_the_videos_loss_no_value() -> None:
     model, batch = model_of(), fake_batch()
     z, tau = torch.cat([batch["current"], batch["future"]], 2), torch.rand(3, 1)
-    imagined, keys = model.video(z, tau, batch["text"], 1)
+    imagined, _keys = model.video(z, tau, batch["text"], 1)
     imagined.square().mean().backward()
     assert all(p.grad is None for p in model.value.parameters())
     model.zero_grad()
@@ -170,7 +170,12 @@ def test_hl_gauss_targets() -> None:
 
 @pytest.mark.parametrize(
     ("bad", "named"),
-    [({"chunk": 6}, "chunk=6"), ({"head": "mse"}, "head='mse'"), ({"stride": 4}, "stride=4"), ({"fastest": 0}, "fastest=0")],
+    [
+        ({"chunk": 6}, "chunk=6"),
+        ({"head": "mse"}, "head='mse'"),
+        ({"stride": 4}, "stride=4"),
+        ({"fastest": 0}, "fastest=0"),
+    ],
 )
 def test_bad_settings_are_named(bad: dict[str, object], named: str) -> None:
     with pytest.raises(ValueError, match=named):
@@ -202,7 +207,7 @@ def test_windows_are_kept_held_or_reversed_and_their_values_say_so(tmp_path: Pat
             kind = "plateau" if (rises == 0).all() and rewound else "reverse" if rewound else "keep"
             kinds[kind] += 1
             assert (rises >= 0).all() if kind == "keep" else (rises <= 0).all()
-            assert 0 <= v.min() and v.max() <= 1
+            assert v.min() >= 0 and v.max() <= 1
             if kind == "plateau":  # one frame, four times: the latent of some frame of its own
                 assert (shown - z).abs().flatten(1).max(1).values.min() == 0
     total = sum(kinds.values())
@@ -210,11 +215,27 @@ def test_windows_are_kept_held_or_reversed_and_their_values_say_so(tmp_path: Pat
     assert abs(kinds["keep"] / total - 0.5) < 0.06 and 0.12 < kinds["plateau"] / total < 0.24
 
 
-def test_only_successes_are_learned_from_and_the_fastest_where_asked(tmp_path: Path) -> None:
+def test_only_successes_are_learned_from_and_the_fastest_are_the_experts(tmp_path: Path) -> None:
     store = made_store(tmp_path / "store", 4, 2)
-    assert trained_on(store, 1.0) == [0, 1, 2, 3] and trained_on(store, 0.5) == [0, 1]
+    assert experts(store, 1.0) == ([0, 1, 2, 3], []) and experts(store, 0.5) == ([0, 1], [2, 3])
     with pytest.raises(ValueError, match="no episode succeeds"):
-        trained_on(store.select([4, 5]), 1.0)
+        experts(store.select([4, 5]), 1.0)
+
+
+def test_slower_successes_are_valued_by_their_steps_to_go(tmp_path: Path) -> None:
+    windows, _data = windows_of(tmp_path / "store", fastest=0.34, slower=0.5, rewind=0.0)  # lengths 16 | 18, 20
+    ends, starts, slow = [], [], 0
+    for step in range(20):
+        batch = windows(step)
+        rows = np.random.default_rng([0, step])
+        pick = rows.integers(windows.experts, size=16)
+        pick = np.where(rows.random(16) < 0.5, rows.integers(windows.experts, len(windows.time), size=16), pick)
+        to_go = windows.last[pick] - windows.time[pick]
+        np.testing.assert_allclose(batch["values"][:, -1], np.maximum(1 - to_go / 16, 0), atol=1e-6)
+        slow += (windows.last[pick] - windows.first[pick] > 16).sum()
+        starts += batch["values"][to_go >= 16, -1].tolist()
+        ends += batch["values"][to_go == 0, -1].tolist()
+    assert set(starts) == {0.0} and set(ends) == {1.0} and 120 < slow < 200
 
 
 def test_frames_are_read_at_the_models_rate() -> None:
@@ -225,7 +246,7 @@ def test_frames_are_read_at_the_models_rate() -> None:
 
 
 def test_a_copy_moves_all_frames_of_a_window_alike(tmp_path: Path) -> None:
-    windows, data = windows_of(tmp_path / "store", image_shift=3, shifted_copies=3)
+    windows, _data = windows_of(tmp_path / "store", image_shift=3, shifted_copies=3)
     still = np.full((1, 5), 7)
     for copy in range(3):
         z = windows.bank(still, np.array([copy]))[0].unflatten(0, (4, -1))

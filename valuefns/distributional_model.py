@@ -136,4 +136,3 @@ class DistributionalModel(nn.Module):
     def predict(self, images: Tensor, tokens: Tensor, real: Tensor) -> Tensor:
         """The expected return (B,) in [-1, 0]."""
         return bins.expectation(self.logits(images, tokens, real), self.centres)
-

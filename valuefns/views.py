@@ -22,7 +22,9 @@ def observed_views(observations: Sequence[Observation], cameras: Sequence[str], 
 
 def _camera(images: Mapping[str, Any], camera: str, what: str) -> Any:
     if camera not in images:
-        raise ValueError(f"{what}: camera {camera!r} is missing among {sorted(images)}; record it, it was trained with it")
+        raise ValueError(
+            f"{what}: camera {camera!r} is missing among {sorted(images)}; record it, it was trained with it"
+        )
     return images[camera]
 
 

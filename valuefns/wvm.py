@@ -140,9 +140,7 @@ def _exposed(progress: np.ndarray) -> np.ndarray:
     return ((1 + progress) / 2).astype(np.float32)
 
 
-def _chained(
-    model: WVMModel, keys: list[Keys], before: Tensor, token: Tensor, text: Tensor, noise: Tensor
-) -> Tensor:
+def _chained(model: WVMModel, keys: list[Keys], before: Tensor, token: Tensor, text: Tensor, noise: Tensor) -> Tensor:
     """Chunks (E, h - 1) of windows in order, each with a token of the window before as its prefix.
 
     The chain x_e = f_e(x_{e-1}) is solved for all windows at once: every round reads again those whose prefix has

@@ -44,7 +44,8 @@ class WVMConfig:
     value_heads: int = 8  # of the attention to the text; the joint attention has the video's heads
     value_ffn_dim: int = 14336
     pure_noise_share: float = 0.0  # ours: updates at tau = 1, where one-step inference starts
-    fastest: float = 1.0  # ours: share of each instruction's successes, the shortest, that is trained on
+    fastest: float = 1.0  # ours: share of each instruction's successes, the shortest, that count as experts
+    slower: float = 0.0  # ours: share of windows from the other successes, valued by their steps to go
     image_shift: int = 0  # ours: largest whole-pixel shift of a window's pictures in training
     shifted_copies: int = 1  # frame latents cached per frame: one unshifted and the rest shifted
     latent_noise: float = 0.0  # ours: sigma on the current latents in training
@@ -55,13 +56,17 @@ class WVMConfig:
     def __post_init__(self) -> None:
         require(self, chunk=(STRIDE, inf), fps=(0.01, 1000), lambda_video=(0, inf), prefix_random=(0, 1), bins=(2, inf))
         require(self, rewind=(0, 1), rewind_plateau=(0, 1), inference_steps=(1, inf), pure_noise_share=(0, 1))
-        require(self, value_dim=(1, inf), value_heads=(1, inf), value_ffn_dim=(1, inf), fastest=(0.001, 1))
+        require(
+            self, value_dim=(1, inf), value_heads=(1, inf), value_ffn_dim=(1, inf), fastest=(0.001, 1), slower=(0, 1)
+        )
         require(self, image_shift=(0, inf), shifted_copies=(1, inf), latent_noise=(0, inf), stride=(1, self.chunk - 1))
         require_one_of(self, head=("flow", "hl_gauss"))
         if self.chunk % STRIDE:
             raise ValueError(f"WVMConfig: chunk={self.chunk}; use a multiple of {STRIDE}, the frames of a latent frame")
         if self.value_dim % self.value_heads:
-            raise ValueError(f"WVMConfig: value_dim={self.value_dim} does not split into value_heads={self.value_heads}")
+            raise ValueError(
+                f"WVMConfig: value_dim={self.value_dim} does not split into value_heads={self.value_heads}"
+            )
 
 
 class WVMModel(nn.Module):

@@ -1,6 +1,6 @@
 """Windows of frames at the model's rate: which frames they show, what they are trained on, how they are rewound.
 
-A window that ends at frame t shows the h frames t - (h-1) s, ..., t with s the control steps from one frame to the next.
+A window that ends at frame t shows the h frames t - (h-1) s, ..., t, s control steps apart.
 Frames before the first and after the last repeat the edge.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from episodes.store import Episodes
 from episodes.windows import DecodedCache
@@ -32,27 +33,29 @@ def sampled(T: int, step: float) -> np.ndarray:
 
 def require_history(T: int, step: float, chunk: int, name: str) -> None:
     """Refuse an episode of T steps that is shorter than one window, with a ValueError that names it."""
-    if T < round((chunk - 1) * step):
+    if round((chunk - 1) * step) > T:
         raise ValueError(
             f"wvm: {name} has {T + 1} frames, shorter than the history of {chunk} frames {step:g} steps apart; "
             "leave it out or use a higher fps"
         )
 
 
-def trained_on(store: Episodes, fastest: float) -> list[int]:
-    """Positions of the episodes that values are learned from: the successes, or the fastest share per instruction.
+def experts(store: Episodes, fastest: float) -> tuple[list[int], list[int]]:
+    """Positions of the successes that count as experts, the fastest share of each instruction, and of the others.
 
-    Source: WVM trains on successes and takes the shortest of them for experts (appendix C).
+    Source: WVM trains on successes, and takes the shortest of them for experts (appendix C).
     """
     chosen: list[int] = []
+    others: list[int] = []
     rows = store.index
     for text in sorted({row["tasks"][0] for row in rows}):
         won = [i for i, row in enumerate(rows) if row["success"] and row["tasks"][0] == text]
         won.sort(key=lambda i: (rows[i]["length"], i))
-        chosen += won[: max(1, round(fastest * len(won)))] if won else []
+        share = max(1, round(fastest * len(won)))
+        chosen, others = chosen + won[:share], others + won[share:]
     if not chosen:
         raise ValueError(f"{store.path}: no episode succeeds, and wvm learns progress from successes; record some")
-    return sorted(chosen)
+    return sorted(chosen), sorted(others)
 
 
 class Windows:
@@ -60,6 +63,13 @@ class Windows:
 
     keep: the window as it is. plateau: its last frame, held. reverse: the frames and their values backwards. Augmented
     windows have no future to imagine (`rewound`). Source: WVM section 3.3 after ReWiND.
+
+        expert, T steps:  v_t = t / T
+        other success:    v_t = max(0, 1 - (T - t) / R),  R the median T of the instruction's experts
+
+    Ours: the second line. A success with mistakes does not progress as t / T, but after its last mistake it does what
+    an expert does, and before that it is more than an expert's time from the end. Where both kinds are seen the many
+    expert windows decide; where only mistakes lead, the value is low.
     """
 
     def __init__(
@@ -70,35 +80,39 @@ class Windows:
         prompts = sorted(set(data.instructions))
         self.text = text.embed(prompts)
         self.offsets = np.round(np.arange(-h, h + 1) * step).astype(np.int64)  # prefix frame, current, future
-        first, last, time, prompt = [], [], [], []
-        for i in trained_on(store, config.fastest):
+        expert, other = experts(store, config.fastest)
+        self.experts = int(sum(data.lengths[i] + 1 for i in expert))  # the first rows are theirs
+        columns: list[npt.NDArray[np.int64]] = []
+        for i in [*expert, *(other if config.slower > 0 else [])]:
             T = int(data.lengths[i])
             require_history(T, step, h, f"episode {data.episodes[i]} of {store.path}")
-            start = data.frame_index(i, 0)
-            first.append(np.full(T + 1, start))
-            last.append(np.full(T + 1, start + T))
-            time.append(start + np.arange(T + 1))
-            prompt.append(np.full(T + 1, prompts.index(data.instructions[i])))
-        self.first, self.last = np.concatenate(first), np.concatenate(last)
-        self.time, self.prompt = np.concatenate(time), np.concatenate(prompt)
+            same = [int(data.lengths[j]) for j in expert if data.instructions[j] == data.instructions[i]]
+            span = T if i in expert else round(float(np.median(same)))
+            start, prompt = data.frame_index(i, 0), prompts.index(data.instructions[i])
+            rows = start + np.arange(T + 1)
+            columns.append(np.stack(np.broadcast_arrays(rows, start, start + T, span, prompt)))
+        self.time, self.first, self.last, self.span, self.prompt = np.concatenate(columns, 1)
 
     def __call__(self, step: int) -> dict[str, Any]:
         config, h = self.config, self.config.chunk
         rng = np.random.default_rng([self.seed, step])
-        pick = rng.integers(len(self.time), size=config.training.batch_size)
-        first, last = self.first[pick, None], self.last[pick, None]
+        B, total = config.training.batch_size, len(self.time)
+        pick = rng.integers(self.experts, size=B)
+        if total > self.experts:
+            pick = np.where(rng.random(B) < config.slower, rng.integers(self.experts, total, size=B), pick)
+        first, last, span = self.first[pick, None], self.last[pick, None], self.span[pick, None]
         rows = np.clip(self.time[pick, None] + self.offsets, first, last)
         now = rows[:, : h + 1]
-        rewound = rng.random(len(pick)) < config.rewind
-        plateau = rewound & (rng.random(len(pick)) < config.rewind_plateau)
+        rewound = rng.random(B) < config.rewind
+        plateau = rewound & (rng.random(B) < config.rewind_plateau)
         now = np.where(rewound[:, None], now[:, ::-1], now)
         now = np.where(plateau[:, None], rows[:, h : h + 1], now)
-        copy = rng.integers(self.bank.copies, size=len(pick))
+        copy = rng.integers(self.bank.copies, size=B)
         batch: dict[str, Any] = {
             "current": self.bank(now, copy),
-            "values": ((now[:, 1:] - first) / (last - first)).astype(np.float32),
+            "values": np.maximum(1 - (last - now[:, 1:]) / span, 0).astype(np.float32),
             "rewound": rewound,
-            "text": self.text[self.prompt[pick]],
+            "text": self.text[self.prompt[pick]] if len(self.text) > 1 else self.text,  # one prompt is read once
         }
         if config.lambda_video > 0 and not config.frozen:
             batch["future"] = self.bank(rows[:, h:], copy)
