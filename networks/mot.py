@@ -172,8 +172,8 @@ class TokenStream(nn.Module):
     """A DiT of the video's depth over a few scalar tokens, whose self-attention runs in the video's width.
 
     tokens (B, K), their noise levels tau (B, K) and the video's keys -> outputs (B, K, `outputs`). Each block is a
-    stock `WanTransformerBlock` of width `dim`, with a self-attention from `dim` to the video's heads and back. At Wan2.2-5B's
-    shape with dim 512, 8 heads and FFN 14336 it has 0.67 B parameters (WVM appendix A: about 0.7 B).
+    stock `WanTransformerBlock` of width `dim`, with a self-attention from `dim` to the video's heads and back.
+    At Wan2.2-5B's shape with dim 512, 8 heads and FFN 14336 it has 0.67 B parameters (WVM appendix A: about 0.7 B).
     Differs from the paper, which does not say how tokens are placed: a learned vector per slot, and no rotation.
     """
 

@@ -44,6 +44,7 @@ class WVMConfig:
     value_heads: int = 8  # of the attention to the text; the joint attention has the video's heads
     value_ffn_dim: int = 14336
     pure_noise_share: float = 0.0  # ours: updates at tau = 1, where one-step inference starts
+    target: str = "progress"  # progress, or annotated: the oracle return of segment labels (ours, privileged)
     fastest: float = 1.0  # ours: share of each instruction's successes, the shortest, that count as experts
     slower: float = 0.0  # ours: share of windows from the other successes, valued by their steps to go
     image_shift: int = 0  # ours: largest whole-pixel shift of a window's pictures in training
@@ -60,7 +61,7 @@ class WVMConfig:
             self, value_dim=(1, inf), value_heads=(1, inf), value_ffn_dim=(1, inf), fastest=(0.001, 1), slower=(0, 1)
         )
         require(self, image_shift=(0, inf), shifted_copies=(1, inf), latent_noise=(0, inf), stride=(1, self.chunk - 1))
-        require_one_of(self, head=("flow", "hl_gauss"))
+        require_one_of(self, head=("flow", "hl_gauss"), target=("progress", "annotated"))
         if self.chunk % STRIDE:
             raise ValueError(f"WVMConfig: chunk={self.chunk}; use a multiple of {STRIDE}, the frames of a latent frame")
         if self.value_dim % self.value_heads:

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from episodes.returns import oracle_return
 from episodes.store import Episodes
+from episodes.types import SEGMENTS
 from episodes.windows import DecodedCache
 from networks.clips import ClipBank
 from networks.text import TextEmbedder
@@ -70,6 +72,8 @@ class Windows:
     Ours: the second line. A success with mistakes does not progress as t / T, but after its last mistake it does what
     an expert does, and before that it is more than an expert's time from the end. Where both kinds are seen the many
     expert windows decide; where only mistakes lead, the value is low.
+    target="annotated" takes the oracle return of every success instead: somebody has marked the mistakes (in simulation
+    the demonstrator itself, which is privileged). A success by accident, which nets no advance, is left out.
     """
 
     def __init__(
@@ -81,17 +85,27 @@ class Windows:
         self.text = text.embed(prompts)
         self.offsets = np.round(np.arange(-h, h + 1) * step).astype(np.int64)  # prefix frame, current, future
         expert, other = experts(store, config.fastest)
-        self.experts = int(sum(data.lengths[i] + 1 for i in expert))  # the first rows are theirs
+        self.experts = 0  # rows of theirs; they come first
+        self.progress = np.zeros(len(data.images), np.float32)  # of the frames that are trained on
         columns: list[npt.NDArray[np.int64]] = []
         for i in [*expert, *(other if config.slower > 0 else [])]:
             T = int(data.lengths[i])
             require_history(T, step, h, f"episode {data.episodes[i]} of {store.path}")
             same = [int(data.lengths[j]) for j in expert if data.instructions[j] == data.instructions[i]]
-            span = T if i in expert else round(float(np.median(same)))
             start, prompt = data.frame_index(i, 0), prompts.index(data.instructions[i])
-            rows = start + np.arange(T + 1)
-            columns.append(np.stack(np.broadcast_arrays(rows, start, start + T, span, prompt)))
-        self.time, self.first, self.last, self.span, self.prompt = np.concatenate(columns, 1)
+            frames = start + np.arange(T + 1)
+            if config.target == "annotated":
+                segments = store[i].segments
+                advance, retry = ((segments == SEGMENTS.index(name)).sum() for name in ("advance", "retry"))
+                if advance <= retry and advance > 0:
+                    continue
+                self.progress[frames] = oracle_return(segments, True)
+            else:
+                span = T if i in expert else float(np.median(same))
+                self.progress[frames] = np.maximum(1 - (T - np.arange(T + 1)) / span, 0)
+            columns.append(np.stack(np.broadcast_arrays(frames, start, start + T, prompt)))
+            self.experts += (T + 1) * (i in expert)
+        self.time, self.first, self.last, self.prompt = np.concatenate(columns, 1)
 
     def __call__(self, step: int) -> dict[str, Any]:
         config, h = self.config, self.config.chunk
@@ -100,7 +114,7 @@ class Windows:
         pick = rng.integers(self.experts, size=B)
         if total > self.experts:
             pick = np.where(rng.random(B) < config.slower, rng.integers(self.experts, total, size=B), pick)
-        first, last, span = self.first[pick, None], self.last[pick, None], self.span[pick, None]
+        first, last = self.first[pick, None], self.last[pick, None]
         rows = np.clip(self.time[pick, None] + self.offsets, first, last)
         now = rows[:, : h + 1]
         rewound = rng.random(B) < config.rewind
@@ -110,7 +124,7 @@ class Windows:
         copy = rng.integers(self.bank.copies, size=B)
         batch: dict[str, Any] = {
             "current": self.bank(now, copy),
-            "values": np.maximum(1 - (last - now[:, 1:]) / span, 0).astype(np.float32),
+            "values": self.progress[now[:, 1:]],
             "rewound": rewound,
             "text": self.text[self.prompt[pick]] if len(self.text) > 1 else self.text,  # one prompt is read once
         }
