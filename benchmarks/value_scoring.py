@@ -1,8 +1,7 @@
 """Seconds to score an episode with WVM: all windows in batches, frame by frame, and the video passes alone.
 
 python benchmarks/value_scoring.py --out results/benchmarks/value_scoring.json
-python benchmarks/value_scoring.py --size tiny --windows 240
-python benchmarks/value_scoring.py --size paper --device cuda --image 256
+python benchmarks/value_scoring.py --size paper --image 256 --device cuda --steps 0
 
     score           WVM.score of one episode
     frame_by_frame  the same values from a stream of one environment, frame after frame
@@ -47,15 +46,15 @@ HZ = 10.0
 
 
 def config_of(size: str, steps: int) -> WVMConfig:
-    """tiny is valuefn=wvm_tiny; middle has the paper's proportions (width, FFN, text) at an eighth of its width."""
+    """tiny is valuefn=wvm_tiny; middle has the paper's proportions (widths, FFN, text) at a twelfth of its width."""
     training = TrainerConfig(steps=steps, batch_size=16, lr=1e-3, warmup=10, precision="no", checkpoint_every=0)
-    common: dict[str, Any] = {"fps": HZ, "pure_noise_share": 0.5, "training": training}
+    common: dict[str, Any] = {"fps": HZ, "pure_noise_share": 0.5, "training": training}  # 240 frames are 240 windows
     if size == "paper":
         return WVMConfig(**common, wan=WanConfig(checkpoint=""), text=TextConfig("", num_layers=1))
     if size == "middle":
-        wan = WanConfig("", num_layers=10, num_attention_heads=6, attention_head_dim=64, ffn_dim=1792, text_dim=256)
+        wan = WanConfig("", num_layers=4, num_attention_heads=4, attention_head_dim=64, ffn_dim=1200, text_dim=256)
         text = TextConfig("", max_length=512, d_model=256, num_layers=1)
-        return WVMConfig(**common, value_dim=64, value_heads=1, value_ffn_dim=1792, wan=wan, text=text)
+        return WVMConfig(**common, value_dim=44, value_heads=1, value_ffn_dim=1200, wan=wan, text=text)
     wan = WanConfig(
         "", num_layers=4, num_attention_heads=4, attention_head_dim=24, ffn_dim=192, text_dim=64, freq_dim=64
     )
@@ -173,17 +172,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", nargs="+", default=["tiny", "middle"], choices=["tiny", "middle", "paper"])
     parser.add_argument("--frames", type=int, default=240)
-    parser.add_argument("--image", type=int, default=64, help="pixels, a multiple of 32")
+    parser.add_argument("--image", type=int, nargs="+", default=[64, 128], help="pixels of each size, multiples of 32")
     parser.add_argument("--views", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=150, help="training steps of the benchmark's model")
+    parser.add_argument("--steps", type=int, default=20, help="training steps of the benchmark's model")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, help="write the JSON here")
     args = parser.parse_args()
     torch.set_num_threads(1)
     rows = []
-    for size in args.size:
-        value, spec = trained(size, args.image, args.views, args.steps, args.device)
+    if len(args.image) != len(args.size):
+        parser.error(f"--image {args.image}: give one number per size of {args.size}")
+    for size, image in zip(args.size, args.image):
+        value, spec = trained(size, image, args.views, args.steps, args.device)
         row = {"size": size, "parameters": sum(p.numel() for p in value.model.parameters())}  # type: ignore[union-attr]
         rows.append(row | measure(value, episode_of(99, args.frames - 1, spec), args.rounds, args.device))
     report = {

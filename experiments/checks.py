@@ -33,6 +33,9 @@ def check_common(settings: RecapSimConfig) -> None:
         raise ValueError(
             f"task.image_size={settings.task.image_size}: latents need multiples of 32; use 64, or valuefn=constant"
         )
+    fps = getattr(settings.valuefn, "fps", 0)
+    if fps > settings.task.hz:
+        raise ValueError(f"valuefn.fps={fps:g}: above the control rate; use valuefn.fps={settings.task.hz:g} or less")
     scale = getattr(settings.valuefn, "scale", "viva")
     if scale != "viva":
         raise ValueError(f"valuefn.scale={scale}: advantages are computed in ViVa's scale; use valuefn.scale=viva")

@@ -9,6 +9,7 @@ import tiny
 import torch
 from made_lift import SPEC, made_episode, made_store
 
+from episodes.returns import oracle_return
 from episodes.store import EpisodeStore
 from episodes.types import Episode
 from episodes.windows import DecodedCache
@@ -236,6 +237,18 @@ def test_slower_successes_are_valued_by_their_steps_to_go(tmp_path: Path) -> Non
         starts += batch["values"][to_go >= 16, -1].tolist()
         ends += batch["values"][to_go == 0, -1].tolist()
     assert set(starts) == {0.0} and set(ends) == {1.0} and 120 < slow < 200
+
+
+def test_annotated_windows_follow_the_segment_labels(tmp_path: Path) -> None:
+    labels = np.array([0] * 8 + [1] * 4 + [2] * 4 + [0] * 8, np.int8)
+    marked = dataclasses.replace(made_episode(0, 24), segments=labels)
+    accident = dataclasses.replace(made_episode(1, 6), segments=np.array([0, 0, 2, 2, 2, 2], np.int8))
+    data = DecodedCache(store := a_store(tmp_path / "store", [marked, accident]))
+    config = tiny.wvm(target="annotated", fps=5.0)
+    bank = ClipBank(LatentEncoder(tiny.PCA).fit(data.images), data.images, 0, 1, 0)
+    windows = Windows(store, data, bank, TextEmbedder(config.text), config, seed=0)
+    np.testing.assert_allclose(windows.progress[:25], oracle_return(labels, True), atol=1e-6)
+    assert len(windows.time) == 25  # not the accident
 
 
 def test_frames_are_read_at_the_models_rate() -> None:

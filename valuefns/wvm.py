@@ -62,6 +62,12 @@ class WVM(ValueFunction):
         batches = Windows(store, data, bank, self.text, config, self.seed)
         torch.manual_seed(self.seed)
         self.model = WVMModel(config).to(self.device)
+        wanted = self.model.video.transformer.config.in_channels
+        if wanted != clip_channels(self.encoder):
+            raise ValueError(
+                f"wvm: the video model reads {wanted} channels, latents={self.encoder.config.name} have "
+                f"{clip_channels(self.encoder)}; use latents=wan_vae"
+            )
         Trainer(config.training, folder, "wvm", self.seed, self.device).fit(self.model, batches)
         return self
 
