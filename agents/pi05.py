@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from agents.pi05_model import Pi05Config, Pi05Model
-from agents.pi05_text import PromptTokenizer, prompt_tokens, state_bins
+from agents.pi05_text import prompt_tokens, state_bins
 from agents.policy import Policy
 from episodes.labels import NEGATIVE, NULL, POSITIVE, Labels
 from episodes.settings import from_json
@@ -20,6 +20,7 @@ from episodes.types import EnvSpec, Observation
 from episodes.windows import ActionWindows, DecodedCache
 from networks.augment import shift_images
 from networks.checkpoint import load_config, load_module, reading, save_module
+from networks.prompts import PromptTokenizer
 from networks.trainer import Trainer
 
 
@@ -42,7 +43,7 @@ class Pi05Policy(Policy):
         self.execute, self.indicator, self.guidance = config.execute, NULL, config.guidance
         torch.manual_seed(seed)
         self.model = Pi05Model(config, spec.proprio_dim, spec.action_dim).to(device)
-        self.tokenizer = PromptTokenizer(config.tokenizer, config.max_tokens, config.tokenizer_revision)
+        self.tokenizer = PromptTokenizer(config.tokenizer, config.max_tokens, config.tokenizer_revision, owner="pi05")
         self._noise: list[np.random.Generator] = []
 
     @classmethod

@@ -6,11 +6,11 @@ Shapes: B batch, L tokens, P proprioception.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from episodes.labels import NEGATIVE, NULL, POSITIVE
+from networks.prompts import PromptTokenizer
 
 BINS = 256
 """Bins of the state text (openpi's tokenizer)."""
@@ -43,41 +43,6 @@ def prompt(task: str, bins: np.ndarray, indicator: int) -> str:
     """
     cleaned = task.strip().replace("_", " ").replace("\n", " ")
     return f"Task: {cleaned}, State: {' '.join(map(str, bins))};\n{_ADVANTAGE[indicator]}Action: "
-
-
-class PromptTokenizer:
-    """Tokens of prompts: PaliGemma's tokenizer (hub id or folder), or bytes (ByT5, no files) where `source` is empty.
-
-    Usage: tokens, mask = PromptTokenizer(source, 200)(["Task: ..."]); int64 (B, L) and bool (B, L), padded on the
-    right to the longest. A prompt of more than `max_tokens` is a ValueError: cut, it would lose its indicator.
-    """
-
-    def __init__(self, source: str, max_tokens: int, revision: str = "main") -> None:
-        self.source, self.max_tokens, self.revision = source, max_tokens, revision
-        self._tokenizer: Any = None
-
-    def __call__(self, prompts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        if self._tokenizer is None:
-            self._tokenizer = self._load()
-        found = self._tokenizer(list(prompts), padding="longest", padding_side="right", return_tensors="np")
-        tokens, mask = found["input_ids"].astype(np.int64), found["attention_mask"].astype(np.bool_)
-        if tokens.shape[1] > self.max_tokens:
-            longest = prompts[int(mask.sum(1).argmax())]
-            raise ValueError(
-                f"pi05: the prompt {longest[:40]!r}... has {tokens.shape[1]} tokens; raise max_tokens={self.max_tokens}"
-            )
-        return tokens, mask
-
-    def _load(self) -> Any:
-        from transformers import AutoTokenizer, ByT5Tokenizer
-
-        if not self.source:
-            return ByT5Tokenizer()
-        try:
-            return AutoTokenizer.from_pretrained(self.source, revision=self.revision, trust_remote_code=False)
-        except (OSError, ValueError) as error:
-            line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise ValueError(f"pi05 tokenizer {self.source!r}: {line}; name a folder, or accept its licence") from None
 
 
 def prompt_tokens(

@@ -11,6 +11,7 @@ from agents.extraction import labeller
 from episodes import seeds
 from episodes.files import one_line
 from experiments.schemas import RecapSimConfig
+from valuefns.make import reads_latents
 
 
 def check(settings: RecapSimConfig) -> None:
@@ -28,10 +29,16 @@ def check_common(settings: RecapSimConfig) -> None:
     if settings.folds > episodes:
         raise ValueError(f"folds={settings.folds}: there are {episodes} episodes; use collect.episodes or fewer folds")
     seeds.train_block(settings.seed, episodes + (settings.iterations - 1) * settings.rollouts)
-    if settings.valuefn.name == "viva" and settings.task.image_size % 32:
+    if reads_latents(settings.valuefn) and settings.task.image_size % 32:
         raise ValueError(
             f"task.image_size={settings.task.image_size}: latents need multiples of 32; use 64, or valuefn=constant"
         )
+    fps = getattr(settings.valuefn, "fps", 0)
+    if fps > settings.task.hz:
+        raise ValueError(f"valuefn.fps={fps:g}: above the control rate; use valuefn.fps={settings.task.hz:g} or less")
+    scale = getattr(settings.valuefn, "scale", "viva")
+    if scale != "viva":
+        raise ValueError(f"valuefn.scale={scale}: advantages are computed in ViVa's scale; use valuefn.scale=viva")
     _check_device(settings.device)
     _check_environment(settings.task.env_id)
 

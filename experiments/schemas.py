@@ -20,8 +20,10 @@ from episodes.settings import require, require_one_of
 from episodes.types import MAX_PIXELS
 from networks.latents import LatentsConfig
 from valuefns.constant import ConstantConfig
+from valuefns.distributional_model import DistributionalConfig
 from valuefns.oracle import OracleConfig
 from valuefns.viva_model import ViVaConfig
+from valuefns.wvm_model import WVMConfig
 
 CONF = str(Path(__file__).parent / "conf")
 
@@ -81,7 +83,7 @@ class RecapSimConfig:
     task: TaskConfig = MISSING
     collect: CollectConfig = field(default_factory=CollectConfig)
     latents: LatentsConfig = MISSING  # what turns images into latent frames, for values that read latents
-    valuefn: Any = MISSING  # viva, viva_tiny, constant, oracle
+    valuefn: Any = MISSING  # viva, wvm, distributional (each with _tiny), constant, oracle
     policy: Any = MISSING  # flow, flow_tiny, pi05, pi05_tiny
     labeller: ExtractionConfig = MISSING  # how values become weights and indicators: paper, tiny
     methods: list[str] = field(default_factory=lambda: ["bc", "filtered_bc", "awr", "recap"])
@@ -154,6 +156,8 @@ def register() -> None:
     store.store("schema", TaskConfig, group="task")
     store.store("schema", LatentsConfig, group="latents")
     store.store("viva_schema", ViVaConfig, group="valuefn")
+    store.store("wvm_schema", WVMConfig, group="valuefn")
+    store.store("distributional_schema", DistributionalConfig, group="valuefn")
     store.store("constant_schema", ConstantConfig, group="valuefn")
     store.store("oracle_schema", OracleConfig, group="valuefn")
     store.store("flow_schema", FlowConfig, group="policy")

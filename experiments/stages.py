@@ -32,6 +32,7 @@ from experiments.run_folder import digest, read_json, write_json
 from experiments.schemas import RecapSimConfig, TaskConfig
 from networks.latents import LatentEncoder, LatentsConfig, latents_config
 from valuefns.crossfit import cross_fit
+from valuefns.make import reads_latents
 
 CACHE_FORMAT = 1  # raise it when a stage computes something else from the same settings
 
@@ -132,7 +133,7 @@ def score(
     settings: RecapSimConfig, store: Episodes, valuefn: Any, folder: Path | None = None, workers: int = 1
 ) -> tuple[list[np.ndarray], Path]:
     """Return the cross-fitted values of every episode and the folder of the fold models (kept in the cache)."""
-    latents = fit_latents(settings, store) if valuefn.name == "viva" else settings.latents
+    latents = fit_latents(settings, store) if reads_latents(valuefn) else settings.latents
     key = digest(CACHE_FORMAT, store.content_hash, valuefn, settings.latents, settings.folds, settings.seed)
     place = folder or Path(settings.cache) / "values" / key
     if not (place / "values.npz").exists():

@@ -22,3 +22,15 @@ def shift_images(images: np.ndarray, pixels: int, rng: np.random.Generator) -> n
             y, x = corner[i, v]
             out[i, v] = padded[i, v, y : y + H, x : x + W]
     return out
+
+
+def move_images(images: np.ndarray, moved: np.ndarray) -> np.ndarray:
+    """Shift every image of (N, V, H, W, C) by its view's (down, right) pixels in moved (V, 2), edges repeated."""
+    if not moved.any():
+        return images
+    H, W = images.shape[2:4]
+    out = np.empty_like(images)
+    for v, (down, right) in enumerate(moved):
+        y, x = np.clip(np.arange(H) - down, 0, H - 1), np.clip(np.arange(W) - right, 0, W - 1)
+        out[:, v] = images[:, v][:, y][:, :, x]
+    return out

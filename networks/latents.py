@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from episodes.settings import from_json, require
-from networks.augment import shift_images
+from networks.augment import move_images, shift_images
 from networks.checkpoint import load_config, load_module, reading, save_module
 from networks.trainer import Trainer, TrainerConfig
 from networks.wan import WanVAEConfig, load_vae
@@ -72,6 +72,17 @@ class LatentEncoder(nn.Module):
         x = images.to(self.latent_mean.device).permute(0, 3, 1, 2)[:, :, None].float() / 127.5 - 1
         z = self.vae.encode(x.to(self.vae.dtype)).latent_dist.mode()[:, :, 0].float()
         return (z - self.latent_mean) / self.latent_std
+
+    @torch.no_grad()
+    def encode_video(self, images: Tensor) -> Tensor:
+        """Return the latent frames (N, C', 1 + k, H/16, W/16) of uint8 clips (N, 1 + 4k, H, W, 3); Wan's VAE only."""
+        _N, frames, H, W, _ = images.shape
+        assert self.config.name == "wan_vae" and frames % 4 == 1, (self.config.name, frames)
+        if H % 32 or W % 32:
+            raise ValueError(f"image size {H} x {W}: latents need multiples of 32; set the task's image_size so")
+        x = images.to(self.latent_mean.device).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
+        z = self.vae.encode(x.to(self.vae.dtype)).latent_dist.mode().float()
+        return (z - self.latent_mean[:, None]) / self.latent_std[:, None]
 
     def fit(self, frames: np.ndarray, seed: int = 0, device: str = "cpu", folder: Path | None = None) -> LatentEncoder:
         """Fit on unlabelled uint8 frames (N, V, H, W, 3); it sees no reward, no success and no order."""
@@ -147,15 +158,25 @@ def _patches(images: Tensor) -> Tensor:
 
 @torch.no_grad()
 def encode_frames(
-    encoder: LatentEncoder, frames: np.ndarray, shift: int = 0, copies: int = 1, seed: int = 0, batch: int = 256
+    encoder: LatentEncoder,
+    frames: np.ndarray,
+    shift: int = 0,
+    copies: int = 1,
+    seed: int = 0,
+    batch: int = 256,
+    moved: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Encode frames uint8 (N, V, H, W, 3) once: float16 (copies, N, V, C', H', W'); copy 0 is unshifted."""
+    """Encode frames uint8 (N, V, H, W, 3) once: float16 (copies, N, V, C', H', W'); copy 0 is unshifted.
+
+    `shift`: each image of the other copies is shifted by its own draw. `moved` (V, 2): all images of a view are.
+    """
     N, V = frames.shape[:2]
     out = None
     for copy in range(copies):
         rng = np.random.default_rng([seed, copy])
         for start in range(0, N, batch):
             chunk = shift_images(frames[start : start + batch], shift if copy else 0, rng)
+            chunk = chunk if moved is None else move_images(chunk, moved)
             z = encoder.encode(torch.from_numpy(np.array(chunk)).reshape(-1, *chunk.shape[2:]))
             if out is None:
                 out = np.empty((copies, N, V, *z.shape[1:]), np.float16)

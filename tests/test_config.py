@@ -10,6 +10,7 @@ from hydra.errors import ConfigCompositionException
 
 from experiments import schemas
 from experiments.schemas import CONF, RecapSimConfig, resolve
+from valuefns.make import reads_latents
 
 ROOT = Path(__file__).parent.parent
 
@@ -35,6 +36,23 @@ def test_every_task_composes_with_its_own_time_limits(task: str) -> None:
     assert composed(f"task={task}", "collect.max_steps=77").collect.max_steps == 77
     if task == "lift":
         assert (settings.collect.max_steps, settings.evaluation.max_steps) == (100, 55)
+
+
+@pytest.mark.parametrize("valuefn", [p.stem for p in sorted(Path(CONF, "valuefn").glob("*.yaml"))])
+def test_every_value_composes_and_says_whether_it_reads_latents(valuefn: str) -> None:
+    settings = composed(f"valuefn={valuefn}")
+    assert valuefn.startswith(settings.valuefn.name)
+    assert reads_latents(settings.valuefn) == (settings.valuefn.name in ("viva", "wvm"))
+
+
+def test_wvms_defaults_are_the_papers() -> None:
+    v = composed("preset=paper", "valuefn=wvm").valuefn
+    assert (v.chunk, v.fps, v.lambda_video, v.prefix_random, v.head, v.bins) == (4, 2.0, 1.0, 0.5, "flow", 51)
+    assert (v.rewind, v.rewind_plateau, v.inference_steps, v.fastest, v.slower) == (0.5, 0.1, 1, 1.0, 0.0)
+    assert (v.value_dim, v.value_heads, v.value_ffn_dim) == (512, 8, 14336) and v.wan.checkpoint
+    t = v.training
+    assert (t.steps, t.batch_size, t.lr, t.lr_final, t.warmup) == (30_000, 1024, 1e-4, 0.1, 500)
+    assert list(t.betas) == [0.9, 0.95]
 
 
 def test_paper_defaults_are_the_papers() -> None:
@@ -76,6 +94,8 @@ def test_an_unknown_key_or_a_bad_value_is_named(override: str, named: str) -> No
         ("device=cuda", "device=cuda"),
         ("evaluation.split=test", "split"),
         ("folds=0", "folds"),
+        ("valuefn=wvm_tiny valuefn.fps=20", "valuefn.fps=20"),
+        ("valuefn=distributional_tiny valuefn.scale=recap", "valuefn.scale=recap"),
     ],
 )
 def test_the_command_refuses_in_one_line_before_it_works(override: str, named: str, tmp_path: Path) -> None:
@@ -83,7 +103,13 @@ def test_the_command_refuses_in_one_line_before_it_works(override: str, named: s
 
     if override == "device=cuda" and torch.cuda.is_available():
         pytest.skip("there is a CUDA device")
-    command = [sys.executable, "experiments/recap_sim.py", override, f"runs={tmp_path}/runs", f"cache={tmp_path}/cache"]
+    command = [
+        sys.executable,
+        "experiments/recap_sim.py",
+        *override.split(),
+        f"runs={tmp_path}/runs",
+        f"cache={tmp_path}/cache",
+    ]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert result.returncode != 0
     last = result.stderr.strip().splitlines()[-1]

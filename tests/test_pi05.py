@@ -20,10 +20,11 @@ from agents.make import load_policy, make_policy
 from agents.pi05 import Pi05Policy, quantile_range
 from agents.pi05_expert import PrefixKeys
 from agents.pi05_model import ExpertShape, PaliGemmaShape, Pi05Config, Pi05Model, resize_with_pad
-from agents.pi05_text import PromptTokenizer, bin_centres, prompt, prompt_tokens, state_bins
+from agents.pi05_text import bin_centres, prompt, prompt_tokens, state_bins
 from episodes.labels import NEGATIVE, NULL, POSITIVE, Labels
 from episodes.store import EpisodeStore
 from networks.checkpoint import save_module
+from networks.prompts import PromptTokenizer
 
 PREFIX = PaliGemmaShape(
     image_size=32, patch_size=16, vision_width=32, vision_layers=1, vision_heads=2, vision_mlp=64, width=48, layers=2,

@@ -10,6 +10,11 @@ from networks.latents import LatentsConfig
 from valuefns.protocol import ValueFunction
 
 
+def reads_latents(config: Any) -> bool:
+    """Whether the value that `config` describes reads latent frames (`needs_latents` of its settings class)."""
+    return bool(getattr(config, "needs_latents", False))
+
+
 def make_value(config: Any, latents: LatentsConfig, seed: int = 0, device: str = "cpu") -> ValueFunction:
     """Build the untrained value function that `config` (a settings dataclass with a `name`) describes.
 
@@ -19,6 +24,14 @@ def make_value(config: Any, latents: LatentsConfig, seed: int = 0, device: str =
         from valuefns.viva import ViVa
 
         return ViVa(config, latents, seed, device)
+    if config.name == "wvm":
+        from valuefns.wvm import WVM
+
+        return WVM(config, latents, seed, device)
+    if config.name == "distributional":
+        from valuefns.distributional import Distributional
+
+        return Distributional(config, seed, device)
     if config.name == "constant":
         from valuefns.constant import ConstantValue
 
@@ -27,7 +40,7 @@ def make_value(config: Any, latents: LatentsConfig, seed: int = 0, device: str =
         from valuefns.oracle import OracleValue
 
         return OracleValue(config)
-    raise ValueError(f"valuefn {config.name!r}: choose viva, constant or oracle")
+    raise ValueError(f"valuefn {config.name!r}: choose viva, wvm, distributional, constant or oracle")
 
 
 def load_value(folder: Path, device: str = "cpu") -> ValueFunction:
@@ -37,4 +50,12 @@ def load_value(folder: Path, device: str = "cpu") -> ValueFunction:
         from valuefns.viva import ViVa
 
         return ViVa.load(folder, device)
-    raise ValueError(f"value {folder}: unknown kind {kind!r}; name the folder of a viva value")
+    if kind == "wvm":
+        from valuefns.wvm import WVM
+
+        return WVM.load(folder, device)
+    if kind == "distributional":
+        from valuefns.distributional import Distributional
+
+        return Distributional.load(folder, device)
+    raise ValueError(f"value {folder}: unknown kind {kind!r}; name the folder of a viva, wvm or distributional value")

@@ -13,13 +13,15 @@ import torch
 from episodes.returns import viva_cost_to_go
 from episodes.settings import from_json
 from episodes.store import Episodes
-from episodes.types import EnvSpec, Episode, Observation
+from episodes.types import EnvSpec, Episode
 from episodes.windows import DecodedCache
 from networks.checkpoint import load_config, load_module, reading, save_module
 from networks.latents import LatentEncoder, LatentsConfig, encode_frames, latents_config
 from networks.text import TextEmbedder
 from networks.trainer import Trainer
+from valuefns.framewise import FrameStream
 from valuefns.protocol import ValueFunction, ValueStream
+from valuefns.views import episode_views
 from valuefns.viva_model import ViVaConfig, ViVaModel
 
 
@@ -59,7 +61,8 @@ class ViVa(ValueFunction):
 
     def score(self, episode: Episode, causal: bool = False) -> np.ndarray:
         assert self.spec is not None, "fit or load the value first"
-        images = np.stack([episode.images[c] for c in self.spec.cameras], 1)
+        name = f"viva, episode with seed {episode.provenance.seed}"
+        images = episode_views(episode.images, self.spec.cameras, name)
         return self._values(images, episode.proprio, [episode.instruction] * (len(episode) + 1))[0]
 
     def _values(
@@ -81,7 +84,8 @@ class ViVa(ValueFunction):
         return np.concatenate(values).astype(np.float32), np.concatenate(futures) if futures else None
 
     def stream(self, n: int) -> ValueStream:
-        return _ViVaStream(self, n)
+        assert self.spec is not None, "fit or load the value first"
+        return FrameStream(n, self.spec.cameras, lambda *read: self._values(*read)[0], "viva")
 
     def save(self, folder: Path) -> None:
         assert self.model is not None and self.spec is not None, "fit or load the value first"
@@ -148,18 +152,3 @@ class _Batches:
         if self.config.future_image:
             batch["future_latents"] = self.latents[copy, self.future[pick]]
         return batch
-
-
-class _ViVaStream:
-    def __init__(self, value: ViVa, n: int) -> None:
-        self.value, self.instructions = value, [""] * n
-
-    def reset(self, mask: np.ndarray, instructions: Sequence[str]) -> None:
-        self.instructions = [
-            new if m else old for m, new, old in zip(mask, instructions, self.instructions, strict=True)
-        ]
-
-    def step(self, observations: Sequence[Observation]) -> np.ndarray:
-        assert self.value.spec is not None, "fit or load the value first"
-        images = np.stack([np.stack([o.images[c] for c in self.value.spec.cameras]) for o in observations])
-        return self.value._values(images, np.stack([o.proprio for o in observations]), self.instructions)[0]

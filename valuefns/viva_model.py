@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import inf
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,8 @@ from networks.wan import WanConfig, load_transformer
 @dataclass
 class ViVaConfig:
     """ViVa's settings; the defaults are the paper's (sections 3.2, 3.3 and 4.2)."""
+
+    needs_latents: ClassVar[bool] = True
 
     name: str = "viva"
     horizon: int = 50  # K: env steps to the future proprioception, clamped to the last step

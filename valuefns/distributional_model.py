@@ -1,0 +1,138 @@
+"""The distributional value's network: a SigLIP image tower and a Gemma 3 language model with a categorical head.
+
+Shapes: B batch, V views, H W pixels, L text tokens, D width, K bins.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import inf
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from episodes.settings import require, require_one_of
+from networks.trainer import TrainerConfig
+from valuefns import bins
+
+
+@dataclass
+class GemmaShape:
+    """The encoder; defaults: SigLIP So400m/14 at 224 pixels and Gemma 3 270M, together about 0.68 B."""
+
+    checkpoint: str = ""  # hub id or folder of a `Gemma3Model` of these shapes; empty: random weights
+    revision: str = "main"
+    image_size: int = 224  # pixels, square
+    patch_size: int = 14  # pixels
+    vision_width: int = 1152
+    vision_layers: int = 27
+    vision_heads: int = 16
+    vision_mlp: int = 4304
+    image_tokens: int = 64  # per view, after pooling; a square number
+    width: int = 640  # D of the language model
+    layers: int = 18
+    mlp: int = 2048
+    heads: int = 4
+    kv_heads: int = 1
+    head_dim: int = 256
+    vocabulary: int = 262_144
+    init_std: float = 0.02  # of random weights
+
+    def __post_init__(self) -> None:
+        side = self.image_size // self.patch_size
+        root = round(self.image_tokens**0.5)
+        if self.image_tokens != root**2 or side % root:
+            raise ValueError(
+                f"GemmaShape: image_tokens={self.image_tokens}; use the square of a divisor of {side} patches per side"
+            )
+
+
+@dataclass
+class DistributionalConfig:
+    """Settings of the distributional value; the defaults are pi*0.6's where it gives one (section IV)."""
+
+    name: str = "distributional"
+    bins: int = 201  # K
+    scale: str = "viva"  # viva: V - 1 of ViVa's return, like for like; recap: steps to go as a share of the time limit
+    c_fail: float = 50.0  # steps, of the recap scale; pi*0.6 does not give it
+    tokenizer: str = "google/gemma-3-270m"  # hub id or folder; empty: bytes as tokens
+    tokenizer_revision: str = "main"
+    max_tokens: int = 200  # of the prompt; a longer one is an error, not cut
+    image_shift: int = 0  # pixels, random per sample; ours
+    encoder: GemmaShape = field(default_factory=GemmaShape)
+    training: TrainerConfig = field(default_factory=TrainerConfig)
+
+    def __post_init__(self) -> None:
+        require(self, bins=(2, inf), c_fail=(0, inf), max_tokens=(1, inf), image_shift=(0, inf))
+        require_one_of(self, scale=("viva", "recap"))
+
+
+class DistributionalModel(nn.Module):
+    """p(V | images, instruction) over K bins on [-1, 0], read at the last token of [views, instruction].
+
+        l = -log p_b(V), b the bin nearest to the Monte-Carlo return;   V = sum_b p_b c_b
+
+    Source: pi*0.6 (RECAP), section IV and equation 5; methods that compare with it call it the VLM-based value.
+    Differs from the paper: its 670 M backbone is not published; this is Gemma 3's own multi-modal class at that size.
+    """
+
+    def __init__(self, config: DistributionalConfig) -> None:
+        from transformers import Gemma3Config, Gemma3Model
+
+        super().__init__()
+        self.config, e = config, config.encoder
+        shape = Gemma3Config(
+            vision_config={
+                "model_type": "siglip_vision_model", "hidden_size": e.vision_width, "intermediate_size": e.vision_mlp,
+                "num_hidden_layers": e.vision_layers, "num_attention_heads": e.vision_heads,
+                "image_size": e.image_size, "patch_size": e.patch_size, "vision_use_head": False,
+            },
+            text_config={
+                "model_type": "gemma3_text", "hidden_size": e.width, "intermediate_size": e.mlp,
+                "num_hidden_layers": e.layers, "num_attention_heads": e.heads, "num_key_value_heads": e.kv_heads,
+                "head_dim": e.head_dim, "query_pre_attn_scalar": e.head_dim, "vocab_size": e.vocabulary,
+                "initializer_range": e.init_std,
+            },
+            mm_tokens_per_image=e.image_tokens,
+            initializer_range=e.init_std,
+            attn_implementation="sdpa",
+        )  # fmt: skip
+        if e.checkpoint:
+            self.encoder = Gemma3Model.from_pretrained(
+                e.checkpoint, config=shape, revision=e.revision, use_safetensors=True
+            )
+        else:
+            self.encoder = Gemma3Model(shape)
+            nn.init.normal_(self.encoder.multi_modal_projector.mm_input_projection_weight, std=e.vision_width**-0.5)
+        self.head = nn.Linear(e.width, config.bins)
+        self.register_buffer("centres", torch.linspace(-1, 0, config.bins), persistent=False)
+
+    def logits(self, images: Tensor, tokens: Tensor, real: Tensor) -> Tensor:
+        """Logits (B, K) of uint8 images (B, V, H, W, 3) and left-padded prompts (B, L) with real (B, L) tokens."""
+        size = self.config.encoder.image_size
+        pixels = images.flatten(0, 1).permute(0, 3, 1, 2).float() / 127.5 - 1
+        if pixels.shape[2:] != (size, size):
+            pixels = F.interpolate(pixels, (size, size), mode="bilinear", align_corners=False, antialias=True)
+        seen = self.encoder.get_image_features(pixels, return_dict=True).pooler_output
+        seen = seen.unflatten(0, images.shape[:2]).flatten(1, 2)  # (B, V * image_tokens, D)
+        words = self.encoder.get_input_embeddings()(tokens)
+        attended = torch.cat([torch.ones_like(seen[..., 0], dtype=real.dtype), real], 1).long()
+        hidden = self.encoder(
+            inputs_embeds=torch.cat([seen.to(words.dtype), words], 1),
+            attention_mask=attended,
+            position_ids=(attended.cumsum(1) - 1).clamp(min=0),
+            token_type_ids=torch.cat([torch.ones_like(seen[..., 0]), torch.zeros_like(real)], 1).long(),
+            use_cache=False,
+        ).last_hidden_state
+        return self.head(hidden[:, -1].to(self.head.weight.dtype))
+
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        """Per-sample loss (B,); batch: images, tokens, real, returns (B,) in [-1, 0]."""
+        logits = self.logits(batch["images"], batch["tokens"], batch["real"])
+        return bins.cross_entropy(logits, bins.one_hot(batch["returns"], self.centres))
+
+    @torch.no_grad()
+    def predict(self, images: Tensor, tokens: Tensor, real: Tensor) -> Tensor:
+        """The expected return (B,) in [-1, 0]."""
+        return bins.expectation(self.logits(images, tokens, real), self.centres)

@@ -1,0 +1,30 @@
+"""Reading a value online where it needs no history: one frame, one value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from episodes.types import Observation
+from valuefns.views import observed_views
+
+Read = Callable[[np.ndarray, np.ndarray, Sequence[str]], np.ndarray]
+"""images (n, V, H, W, 3), proprio (n, P), n instructions -> values (n,)."""
+
+
+class FrameStream:
+    """A `ValueStream` of n environments that remembers their instructions alone."""
+
+    def __init__(self, n: int, cameras: Sequence[str], read: Read, what: str) -> None:
+        self.cameras, self.read, self.what = cameras, read, what
+        self.instructions = [""] * n
+
+    def reset(self, mask: np.ndarray, instructions: Sequence[str]) -> None:
+        self.instructions = [
+            new if m else old for m, new, old in zip(mask, instructions, self.instructions, strict=True)
+        ]
+
+    def step(self, observations: Sequence[Observation]) -> np.ndarray:
+        images = observed_views(observations, self.cameras, f"{self.what}, stream")
+        return self.read(images, np.stack([o.proprio for o in observations]), self.instructions)
