@@ -19,6 +19,8 @@ from episodes import seeds
 from episodes.settings import require, require_one_of
 from episodes.types import MAX_PIXELS
 from networks.latents import LatentsConfig
+from valuefns.bench.plan import BenchConfig
+from valuefns.bench.probes import ProbeConfig
 from valuefns.constant import ConstantConfig
 from valuefns.oracle import OracleConfig
 from valuefns.viva_model import ViVaConfig
@@ -122,6 +124,41 @@ class RecapStudyConfig(RecapSimConfig):
     study: StudyConfig = field(default_factory=StudyConfig)
 
 
+@dataclass
+class OwnDataConfig:
+    """A dataset of one's own to score instead of the generated benchmark."""
+
+    path: str = ""  # an episode store, or a LeRobotDataset / robomimic file to import
+    annotations: str = ""  # csv: episode,type,m,n[,task,split]
+    instruction: str = ""  # of every episode, where the dataset has none
+    success: bool = True  # of every episode, where the dataset does not say; the csv's type `failure` wins
+
+
+@dataclass
+class ValueBenchConfig:
+    """`python experiments/value_bench.py`: episodes with known truth, models, one scorecard."""
+
+    bench: BenchConfig = field(default_factory=BenchConfig)
+    data: OwnDataConfig = field(default_factory=OwnDataConfig)
+    models: list[str] = field(default_factory=lambda: ["viva", "constant", "clock", "random", "oracle"])
+    valuefns: dict[str, Any] = field(default_factory=dict)  # name -> settings of a value function
+    checkpoints: dict[str, str] = field(default_factory=dict)  # name -> folder of a trained one, instead of training
+    latents: LatentsConfig = MISSING  # for values that read latents
+    train_on: list[str] = field(default_factory=lambda: ["expert", "drop", "wrong_object"])  # groups of the train split
+    train_tasks: list[str] = field(default_factory=list)  # empty: all
+    probe_experts: int = 3  # experts per task that are also scored reversed, static and with other words
+    seed: int = 0  # initialisation and batches
+    device: str = "cpu"
+    workers: int = 2  # local processes that record episodes
+    videos: int = 6  # episodes drawn with their values: the worst of each kind
+    runs: str = "runs"
+    cache: str = "cache"
+    fresh: bool = False  # start anew instead of continuing the newest unfinished run of the same settings
+
+    def __post_init__(self) -> None:
+        require(self, probe_experts=(0, inf), seed=(0, inf), workers=(1, inf), videos=(0, inf))
+
+
 def register() -> None:
     """Register the schemas, once; every experiment calls it before Hydra composes."""
     store = ConfigStore.instance()
@@ -132,6 +169,8 @@ def register() -> None:
     store.store("viva_schema", ViVaConfig, group="valuefn")
     store.store("constant_schema", ConstantConfig, group="valuefn")
     store.store("oracle_schema", OracleConfig, group="valuefn")
+    store.store("probe_schema", ProbeConfig, group="valuefn")
+    store.store("value_bench_schema", ValueBenchConfig)
     store.store("flow_schema", FlowConfig, group="policy")
     store.store("pi05_schema", Pi05Config, group="policy")
     store.store("schema", ExtractionConfig, group="labeller")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -20,10 +21,12 @@ Float = npt.NDArray[np.float64]
 
 SHARES = (0.0, 0.2, 0.4, 1.0)  # edges of the hesitation's share of its episode
 HEADLINE = ("hesitation_rmse", "hesitation_drift", "retry_voc", "expert_voc", "success_gap")
-BINS = tuple(f"hesitation_rmse_{100 * a:.0f}_{100 * b:.0f}" for a, b in zip(SHARES, SHARES[1:]))
+BINS = tuple(f"hesitation_rmse_{100 * a:.0f}_{100 * b:.0f}" for a, b in pairwise(SHARES))
 WHAT = {
     "hesitation_rmse": "RMSE against the plateau of WVM's curve, hesitation segments (eq. 8); smaller is better",
-    **{name: f"the same, hesitations of {name.split('_')[2]} to {name.split('_')[3]} % of the episode" for name in BINS},
+    **{
+        name: f"the same, hesitations of {name.split('_')[2]} to {name.split('_')[3]} % of the episode" for name in BINS
+    },
     "hesitation_rmse_oracle": "the same against the oracle return",
     "hesitation_rmse_simulator": "the same against the simulator's progress",
     "hesitation_drift": "signed change of the value over a hesitation; 0 is right, a clock drifts up",
@@ -56,7 +59,6 @@ class Scored:
     scores: dict[str, float]
     success: bool = True
     hz: float = 10.0
-    title: str = ""
 
 
 @dataclass
@@ -179,9 +181,7 @@ def score_model(
         except (ValueError, IndexError, KeyError, FloatingPointError) as error:  # an episode's fault, not the run's
             out.failures.append(Failure(name, annotation.episode, str(error).removeprefix(f"{what}: ")))
             continue
-        out.episodes.append(
-            Scored(annotation, predicted, known, scores, episode.success, episode.hz, annotation.group)
-        )
+        out.episodes.append(Scored(annotation, predicted, known, scores, episode.success, episode.hz))
     return out
 
 
