@@ -159,6 +159,34 @@ class ValueBenchConfig:
         require(self, probe_experts=(0, inf), seed=(0, inf), workers=(1, inf), videos=(0, inf))
 
 
+@dataclass
+class AblationRowConfig:
+    """One row of an ablation table: what is changed in the model's settings, or left out of its training."""
+
+    what: str = ""
+    set: dict[str, Any] = field(default_factory=dict)  # nested settings of the value function, by name
+    leave_out: list[str] = field(default_factory=list)  # tasks it does not learn from
+
+
+@dataclass
+class AblationConfig:
+    """One ablation table: a model and its rows, the first of which the others are compared with."""
+
+    name: str = MISSING  # cells and table go to results/<name>
+    model: str = MISSING  # a name of valuefns
+    rows: dict[str, AblationRowConfig] = MISSING
+
+
+@dataclass
+class ValueAblationConfig(ValueBenchConfig):
+    """`python experiments/value_ablation.py ablation=viva`: one table in cells (row, seed)."""
+
+    ablation: AblationConfig = MISSING
+    rows: list[str] = field(default_factory=list)  # empty: all
+    seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
+    results: str = "results"
+
+
 def register() -> None:
     """Register the schemas, once; every experiment calls it before Hydra composes."""
     store = ConfigStore.instance()
@@ -171,6 +199,8 @@ def register() -> None:
     store.store("oracle_schema", OracleConfig, group="valuefn")
     store.store("probe_schema", ProbeConfig, group="valuefn")
     store.store("value_bench_schema", ValueBenchConfig)
+    store.store("value_ablation_schema", ValueAblationConfig)
+    store.store("schema", AblationConfig, group="ablation")
     store.store("flow_schema", FlowConfig, group="policy")
     store.store("pi05_schema", Pi05Config, group="policy")
     store.store("schema", ExtractionConfig, group="labeller")

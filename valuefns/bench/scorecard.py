@@ -95,7 +95,13 @@ def in_progress_units(values: npt.NDArray[np.floating], scale: str, T: int, max_
 
 
 def predict(value: ValueFunction, episode: Episode, what: str, max_steps: int) -> Float:
-    """The prediction of a model in progress units (T,); a wrong length or a NaN is a ValueError naming the frame."""
+    """The prediction of a model in progress units (T,).
+
+    ValueError naming what is wrong: a camera that the model reads and the episode lacks, a wrong length, a NaN.
+    """
+    cameras = getattr(getattr(value, "spec", None), "cameras", ())
+    if absent := [camera for camera in cameras if camera not in episode.images]:
+        raise ValueError(f"{what}: no camera {absent[0]!r}, there are {', '.join(episode.images) or 'none'}; record it")
     values = np.asarray(value.score(episode))
     if values.shape != (len(episode) + 1,):
         raise ValueError(f"{what}: {values.shape} values for {len(episode) + 1} frames; return one per frame")
