@@ -94,7 +94,7 @@ def write_bench_report(run: Path) -> Path:
     names = list(dict.fromkeys(m["name"] for m in measures))
     what = {m["name"]: m["what"] for m in measures}
     cells = {(m["model"], m["name"]): m for m in measures}
-    curves = []
+    curves: list[tuple[str, Markup]] = []
     for result in shown_models(results):
         panels = [_panel(scored) for _, scored in worst_of_each_kind(result, 4)]
         if panels:

@@ -46,7 +46,9 @@ class Annotation:
             raise ValueError(f"episode {self.episode}: failure at frame {self.m} of {T} frames; correct m")
 
 
-def annotate(episode: int, segments: npt.NDArray[np.int8], success: bool, group: str, **where: str) -> Annotation:
+def annotate(
+    episode: int, segments: npt.NDArray[np.int8], success: bool, group: str, task: str = "", split: str = "test"
+) -> Annotation:
     """The annotation that the oracle's own labels (T,) give an episode of a group of the benchmark.
 
     Steps a..b of a mistake are frames m = a .. n = b + 1: the value stands or falls between those. ValueError, with a
@@ -61,13 +63,13 @@ def annotate(episode: int, segments: npt.NDArray[np.int8], success: bool, group:
     if group == "expert":
         if mistakes:
             raise ValueError(f"made a mistake ({mistakes[0][0]})")
-        return Annotation(episode, "expert", group=group, **where)
+        return Annotation(episode, "expert", task=task, split=split, group=group)
     kind = "failure" if failed else group
     if len(mistakes) != 1 or mistakes[0][0] != kind:
         names = ", ".join(name for name, _ in mistakes) or "none"
         raise ValueError(f"mistakes are {names}, not one {kind}")
     a, b = mistakes[0][1]
-    made = Annotation(episode, kind, a, T - 1 if failed else b + 1, group=group, **where)
+    made = Annotation(episode, kind, a, T - 1 if failed else b + 1, task, split, group)
     made.require_within(T)
     return made
 
