@@ -1,18 +1,22 @@
-"""robosuite's control loop without its bookkeeping: the same operations in the same order, in half the time.
+"""robosuite's control loop without its bookkeeping: the same states bit for bit, several times faster.
 
 robosuite evaluates operational space control (Khatib 1987, IEEE J. Robotics and Automation 3(1)) in Python at every
-2 ms substep: F = Lambda (kp e - kd v), tau = J^T F + bias + N^T tau_null. Between two policy actions only the state
-changes, so the look-ups by name, the action limits, the zero velocity of the fixed base and the gripper's command need
-not be found again.
+2 ms substep. Between two policy actions only the state changes, so the look-ups by name, the action limits, the zero
+velocity of the fixed base and the gripper's command need not be found again, and the torques come from one compiled
+function (`envs.osc_kernel`). benchmarks/osc_speed.py measures what is left beside the physics.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import mujoco
 import numpy as np
 import numpy.typing as npt
+
+Advance = Callable[[npt.NDArray[np.float64], int], None]  # (action, substeps): one policy step
 
 
 def advance_stock(raw: Any, action: npt.NDArray[np.float64], substeps: int) -> None:
@@ -23,51 +27,72 @@ def advance_stock(raw: Any, action: npt.NDArray[np.float64], substeps: int) -> N
         raw.sim.step2()
 
 
-def advance(raw: Any, action: npt.NDArray[np.float64], substeps: int) -> None:
-    """The same as `advance_stock`, bit for bit: robosuite sets the goal in the first substep, the rest is done here.
+def control_loop(raw: Any) -> Advance:
+    """The fastest loop that has `raw`'s dynamics: `FastControl`, or `advance_stock` where that is not made for it."""
+    return FastControl(raw) if supported(raw) else partial(advance_stock, raw)
 
-    Where the controller is not the stock fixed-impedance OSC_POSE of one arm, `advance_stock` is used.
+
+class FastControl:
+    """The same as `advance_stock`, for the stock fixed-impedance OSC_POSE of one arm (`supported`).
+
+    robosuite sets the goal and the gripper's command; the substeps are done here. robosuite's records of recent
+    positions, forces and torques (robot.recent_*) are not kept.
     """
-    if not supported(raw):
-        advance_stock(raw, action, substeps)
-        return
-    from robosuite.utils.control_utils import nullspace_torques, opspace_matrices, orientation_error
 
-    model, data, robot = raw.sim.model._model, raw.sim.data._data, raw.robots[0]
-    mujoco.mj_step1(model, data)
-    raw._pre_action(action, True)
-    mujoco.mj_step2(model, data)
+    def __init__(self, raw: Any) -> None:
+        from envs.osc_kernel import set_torques  # loads numba and robosuite
 
-    arm = robot.part_controllers["right"]
-    actuators = robot._ref_actuators_indexes_dict["right"]
-    low, high = model.actuator_ctrlrange[actuators, 0], model.actuator_ctrlrange[actuators, 1]
-    site = raw.sim.model.site_name2id(arm.ref_name)
-    joints, joint_qpos, actuators = np.array(arm.qvel_index), np.array(arm.qpos_index), np.array(actuators)
-    goal_position = arm.origin_pos + np.dot(arm.origin_ori, arm.goal_pos)
-    goal_rotation = np.dot(arm.origin_ori, arm.goal_ori)
-    kp, kd = arm.kp, arm.kd
-    jac_pos, jac_rot = np.zeros((3, model.nv)), np.zeros((3, model.nv))
-    J = np.zeros((6, len(joints)))
-    J_pos, J_rot = np.zeros((3, len(joints))), np.zeros((3, len(joints)))
-    full_mass = np.zeros((model.nv, model.nv))
-    qpos, qvel, bias, ctrl, qM = data.qpos, data.qvel, data.qfrc_bias, data.ctrl, data.qM
-    position, rotation = data.site_xpos[site], data.site_xmat[site].reshape(3, 3)
-    for _ in range(substeps - 1):
+        self._raw, self._set_torques = raw, set_torques
+        self._model, self._data = model, data = raw.sim.model._model, raw.sim.data._data
+        arm, actuators = raw.robots[0].part_controllers["right"], raw.robots[0]._ref_actuators_indexes_dict
+        self._site = raw.sim.model.site_name2id(arm.ref_name)
+        self._position, self._rotation = data.site_xpos[self._site], data.site_xmat[self._site].reshape(3, 3)
+        self._jacobian, self._full_mass = np.zeros((2, 3, model.nv)), np.zeros((model.nv, model.nv))
+        self._indices = [np.array(i, np.int64) for i in (arm.qvel_index, arm.qpos_index, actuators["right"])]
+        self._limits = model.actuator_ctrlrange[self._indices[2]]
+        self._gripper = np.array(actuators["right_gripper"])
+        self._gripper_limits = model.actuator_ctrlrange[self._gripper].T
+
+    def __call__(self, action: npt.NDArray[np.float64], substeps: int) -> None:
+        model, data = self._model, self._data
+        assert self._raw.sim.data._data is data, "the model was rebuilt; so must be its FastControl"
         mujoco.mj_step1(model, data)
-        mujoco.mj_jacSite(model, data, jac_pos, jac_rot, site)
-        J_pos[:], J_rot[:] = jac_pos[:, joints], jac_rot[:, joints]
-        J[:3], J[3:] = J_pos, J_rot
-        mujoco.mj_fullM(model, full_mass, qM)
-        mass = full_mass[joints, :][:, joints]
-        joint_vel = qvel[joints]
-        force = (goal_position - position) * kp[:3] + -np.dot(jac_pos, qvel) * kd[:3]
-        torque = orientation_error(goal_rotation, rotation) * kp[3:6] + -np.dot(jac_rot, qvel) * kd[3:6]
-        _, lambda_pos, lambda_rot, nullspace = opspace_matrices(mass, J, J_pos, J_rot)
-        wrench = np.concatenate([np.dot(lambda_pos, force), np.dot(lambda_rot, torque)])
-        torques = np.dot(J.T, wrench) + bias[joints]
-        torques += nullspace_torques(mass, nullspace, arm.initial_joint, qpos[joint_qpos], joint_vel)
-        ctrl[actuators] = np.minimum(np.maximum(torques, low), high)
-        mujoco.mj_step2(model, data)
+        known = self._set_goal(action)
+        set_torques, jacobian, (jac_pos, jac_rot) = self._set_torques, self._jacobian, self._jacobian
+        site, qM, full_mass, inputs = self._site, data.qM, self._full_mass, self._inputs()
+        for substep in range(substeps):
+            if substep > 0:
+                mujoco.mj_step1(model, data)
+            if substep > 0 or not known:
+                mujoco.mj_jacSite(model, data, jac_pos, jac_rot, site)
+                mujoco.mj_fullM(model, full_mass, qM)
+                set_torques(jacobian, full_mass, *inputs)
+            mujoco.mj_step2(model, data)
+
+    def _set_goal(self, action: npt.NDArray[np.float64]) -> bool:
+        """Set the arm's goal and the gripper's command; True if the first torques are set, too."""
+        robot = self._raw.robots[0]
+        arm, gripper = robot.part_controllers["right"], robot.part_controllers["right_gripper"]
+        if not arm.new_update:  # after a reset robosuite takes them from a state in which the fingers were elsewhere
+            self._raw._pre_action(action, True)
+            return True
+        arm.ref_pos[:], arm.ref_ori_mat[:] = self._position, self._rotation
+        arm.new_update = False  # setting the goal reads no more of the arm's state than these
+        robot.composite_controller.update_state()
+        robot.composite_controller.set_goal(action)
+        arm.new_update = True
+        self._data.ctrl[self._gripper] = np.clip(gripper.run_controller(), *self._gripper_limits)
+        return False
+
+    def _inputs(self) -> tuple[npt.NDArray[Any], ...]:
+        """What `set_torques` reads and writes beside the Jacobian and the mass matrix; none moves during a step."""
+        arm, data = self._raw.robots[0].part_controllers["right"], self._data
+        return (
+            *(data.qpos, data.qvel, data.qfrc_bias, self._position, self._rotation),
+            arm.origin_pos + np.dot(arm.origin_ori, arm.goal_pos),
+            np.dot(arm.origin_ori, arm.goal_ori),
+            *(np.array([arm.kp, arm.kd]), np.array(arm.initial_joint), self._limits, *self._indices, data.ctrl),
+        )
 
 
 def supported(raw: Any) -> bool:

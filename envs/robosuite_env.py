@@ -96,9 +96,9 @@ class RoboSuiteEnv(gym.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.float32]]
         )
         if self.task.prepare is not None:
             self.task.prepare(self.raw)
-        from envs.osc import advance  # loads mujoco
+        from envs.osc import control_loop  # loads mujoco and numba
 
-        self._advance = advance
+        self._advance = control_loop(self.raw)
         self.raw._observables = {}  # 50 sensor updates per step that nothing here reads
         self._substeps = int(self.raw.control_timestep / self.raw.model_timestep)
         names = tuple(cameras) if images else ()
@@ -160,7 +160,7 @@ class RoboSuiteEnv(gym.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.float32]]
             raise ValueError(f"action: shape {action.shape}, expected (7,): {', '.join(ACTION)}")
         if not np.isfinite(action).all():
             raise ValueError(f"action: {action.tolist()} is not finite; all 7 numbers must be in [-1, 1]")
-        self._advance(self.raw, np.clip(action, -1.0, 1.0), self._substeps)
+        self._advance(np.clip(action, -1.0, 1.0), self._substeps)
         self._steps += 1
         self._held = self._held + 1 if self.task.success(self.raw) else 0
         terminated = self.is_success()

@@ -19,8 +19,6 @@ from episodes import seeds
 from episodes.settings import require, require_one_of
 from episodes.types import MAX_PIXELS
 from networks.latents import LatentsConfig
-from valuefns.bench.plan import BenchConfig
-from valuefns.bench.probes import ProbeConfig
 from valuefns.constant import ConstantConfig
 from valuefns.oracle import OracleConfig
 from valuefns.viva_model import ViVaConfig
@@ -125,66 +123,26 @@ class RecapStudyConfig(RecapSimConfig):
 
 
 @dataclass
-class OwnDataConfig:
-    """A dataset of one's own to score instead of the generated benchmark."""
+class MethodStudyOptions:
+    """Which cells of the study of methods and values to run, and where they are kept."""
 
-    path: str = ""  # an episode store, or a LeRobotDataset / robomimic file to import
-    annotations: str = ""  # csv: episode,type,m,n[,task,split]
-    instruction: str = ""  # of every episode, where the dataset has none
-    success: bool = True  # of every episode, where the dataset does not say; the csv's type `failure` wins
-
-
-@dataclass
-class ValueBenchConfig:
-    """`python experiments/value_bench.py`: episodes with known truth, models, one scorecard."""
-
-    bench: BenchConfig = field(default_factory=BenchConfig)
-    data: OwnDataConfig = field(default_factory=OwnDataConfig)
-    models: list[str] = field(default_factory=lambda: ["viva", "constant", "clock", "random", "oracle"])
-    valuefns: dict[str, Any] = field(default_factory=dict)  # name -> settings of a value function
-    checkpoints: dict[str, str] = field(default_factory=dict)  # name -> folder of a trained one, instead of training
-    latents: LatentsConfig = MISSING  # for values that read latents
-    train_on: list[str] = field(default_factory=lambda: ["expert", "drop", "wrong_object"])  # groups of the train split
-    train_tasks: list[str] = field(default_factory=list)  # empty: all
-    probe_experts: int = 3  # experts per task that are also scored reversed, static and with other words
-    seed: int = 0  # initialisation and batches
-    device: str = "cpu"
-    workers: int = 2  # local processes that record episodes
-    videos: int = 6  # episodes drawn with their values: the worst of each kind
-    runs: str = "runs"
-    cache: str = "cache"
-    fresh: bool = False  # start anew instead of continuing the newest unfinished run of the same settings
+    methods: list[str] = field(default_factory=lambda: ["filtered_bc", "awr", "recap"])  # those that read a value
+    values: list[str] = field(default_factory=lambda: ["constant", "viva", "viva_no_lookahead", "oracle"])
+    plain: list[str] = field(default_factory=lambda: ["bc", "success_bc"])  # those that read none
+    corrections: bool = False  # also RECAP's second iteration on viva, with corrections and without
+    constant_n: int = 50  # steps of a constant value's advantage: with few it knows only the end of an episode
+    results: str = "results/methods"
 
     def __post_init__(self) -> None:
-        require(self, probe_experts=(0, inf), seed=(0, inf), workers=(1, inf), videos=(0, inf))
+        require(self, constant_n=(1, inf))
 
 
 @dataclass
-class AblationRowConfig:
-    """One row of an ablation table: what is changed in the model's settings, or left out of its training."""
+class MethodStudyConfig(RecapSimConfig):
+    """`python experiments/method_study.py`: every method on every value, over tasks and data seeds, in cells."""
 
-    what: str = ""
-    set: dict[str, Any] = field(default_factory=dict)  # nested settings of the value function, by name
-    leave_out: list[str] = field(default_factory=list)  # tasks it does not learn from
-
-
-@dataclass
-class AblationConfig:
-    """One ablation table: a model and its rows, the first of which the others are compared with."""
-
-    name: str = MISSING  # cells and table go to results/<name>
-    model: str = MISSING  # a name of valuefns
-    rows: dict[str, AblationRowConfig] = MISSING
-
-
-@dataclass
-class ValueAblationConfig(ValueBenchConfig):
-    """`python experiments/value_ablation.py ablation=viva`: one table in cells (row, seed)."""
-
-    ablation: AblationConfig = MISSING
-    rows: list[str] = field(default_factory=list)  # empty: all
-    seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
-    results: str = "results"
+    values: dict[str, Any] = field(default_factory=dict)  # name -> settings of a value function
+    study: MethodStudyOptions = field(default_factory=MethodStudyOptions)
 
 
 def register() -> None:
@@ -192,15 +150,12 @@ def register() -> None:
     store = ConfigStore.instance()
     store.store("recap_sim_schema", RecapSimConfig)
     store.store("recap_study_schema", RecapStudyConfig)
+    store.store("method_study_schema", MethodStudyConfig)
     store.store("schema", TaskConfig, group="task")
     store.store("schema", LatentsConfig, group="latents")
     store.store("viva_schema", ViVaConfig, group="valuefn")
     store.store("constant_schema", ConstantConfig, group="valuefn")
     store.store("oracle_schema", OracleConfig, group="valuefn")
-    store.store("probe_schema", ProbeConfig, group="valuefn")
-    store.store("value_bench_schema", ValueBenchConfig)
-    store.store("value_ablation_schema", ValueAblationConfig)
-    store.store("schema", AblationConfig, group="ablation")
     store.store("flow_schema", FlowConfig, group="policy")
     store.store("pi05_schema", Pi05Config, group="policy")
     store.store("schema", ExtractionConfig, group="labeller")

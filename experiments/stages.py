@@ -266,6 +266,23 @@ def shuffle(labels: Labels, seed: int) -> Labels:
     )
 
 
+def share_first_iteration(finished: Path, folder: Path) -> None:
+    """Give an arm the first iteration of a finished one of the same method and value; nothing is trained twice."""
+    for name in ("policy-0", "labels-0.parquet", "trials-0.jsonl"):
+        source, target = finished / name, folder / name
+        if target.exists() or not source.exists():
+            continue
+        with writing(target):
+            folder.mkdir(parents=True, exist_ok=True)
+            beside = folder / f"{name}.new"
+            if source.is_dir():
+                shutil.rmtree(beside, ignore_errors=True)
+                shutil.copytree(source, beside)
+            else:
+                shutil.copy2(source, beside)
+            beside.rename(target)
+
+
 def _own_store(base: Path, folder: Path) -> EpisodeStore:
     """A store of the arm's own that starts as the demonstrations (hard links: store files never change)."""
     own = folder / "store"

@@ -22,16 +22,16 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from episodes.files import one_line, write_atomic
-from experiments import schemas
+from experiments import bench_schemas
 from experiments.ablation_table import table
+from experiments.bench_schemas import AblationRowConfig, ValueAblationConfig
 from experiments.bench_stages import fitted, make_bench, tested_of, training_episodes
 from experiments.checks import check_device, refusing
 from experiments.run_folder import command_line, digest, read_json, write_json
-from experiments.schemas import AblationRowConfig, ValueAblationConfig
 from valuefns.bench.generate import Bench
 from valuefns.bench.scorecard import score_model
 
-schemas.register()
+bench_schemas.register()
 
 
 @hydra.main(config_path="conf", config_name="value_ablation", version_base="1.3")

@@ -18,17 +18,17 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from episodes.files import write_atomic
-from experiments import schemas
+from experiments import bench_schemas
 from experiments.bench_files import load_scores, save_scores, saved
+from experiments.bench_schemas import ValueBenchConfig
 from experiments.bench_stages import make_bench, tested_of, trained
 from experiments.checks import check_device, refusing
 from experiments.report.bench_page import draw_bench_videos, write_bench_report
 from experiments.run_folder import RunFolder, write_json
-from experiments.schemas import ValueBenchConfig
 from valuefns.bench.annotations import write_csv
 from valuefns.bench.scorecard import ModelScores, headline, rows_of, score_model
 
-schemas.register()
+bench_schemas.register()
 
 PROGRESS = ("hesitation_rmse", "hesitation_drift", "retry_voc", "expert_voc", "success_gap")
 

@@ -22,7 +22,8 @@ from valuefns.bench import metrics
 def truths(store: Episodes) -> list[dict[str, Any]]:
     """Per episode: the oracle return (T + 1,), the simulator's progress (T + 1,), segments (T,), variant, success."""
     loaded = [(episode, episode.segments) for episode in store]
-    rate = float(np.median([_pace(episode) for episode, _ in loaded if episode.success]))
+    paces = [_pace(episode) for episode, _ in loaded if episode.success]
+    rate = float(np.median(paces)) if paces else np.nan  # a store of failures has no oracle return
     return [
         {
             "oracle": _oracle(e, rate),

@@ -266,16 +266,17 @@ def test_own_data_through_the_command(tmp_path: Path) -> None:
     """A store and a csv of one's own: a scorecard, its page, the bad row listed, and a second run that resumes."""
     from hydra import compose, initialize_config_dir
 
-    from experiments import schemas, value_bench
+    from experiments import bench_schemas, value_bench
+    from experiments.schemas import CONF
 
     store, known = bench(tmp_path / "mine")
     write_csv(tmp_path / "a.csv", [*known[:6], Annotation(6, "hesitation", 3, 99, "lift"), known[7]])
-    schemas.register()
+    bench_schemas.register()
     overrides = [
         f"data.path={store.path}", f"data.annotations={tmp_path}/a.csv", f"runs={tmp_path}/runs",
         f"cache={tmp_path}/cache", "models=[clock,oracle]", "videos=1",
     ]  # fmt: skip
-    with initialize_config_dir(schemas.CONF, version_base="1.3"):
+    with initialize_config_dir(CONF, version_base="1.3"):
         value_bench.run_all(compose("value_bench", overrides=overrides))
         with pytest.raises(ValueError, match=r"models=\['vivo'\]: name some of viva"):
             value_bench.run_all(compose("value_bench", overrides=["models=[vivo]"]))
@@ -319,12 +320,13 @@ def test_ablation_rows_are_checked_and_the_table_comes_from_cells() -> None:
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
-    from experiments import schemas
+    from experiments import bench_schemas
     from experiments.ablation_table import table
+    from experiments.schemas import CONF
     from experiments.value_ablation import changed, check
 
-    schemas.register()
-    with initialize_config_dir(schemas.CONF, version_base="1.3"):
+    bench_schemas.register()
+    with initialize_config_dir(CONF, version_base="1.3"):
         settings = OmegaConf.to_object(compose("value_ablation"))
         assert changed(settings, "k_40").horizon == 40 and not changed(settings, "no_proprio").predict_proprio
         check(settings)

@@ -48,13 +48,11 @@ def grip_rotation(raw: Any) -> npt.NDArray[np.float64]:
 
 def grasped(raw: Any, geoms: list[str]) -> bool:
     """True while both finger pads touch one of the named geoms."""
-    model, contacts = raw.sim.model, raw.sim.data._data.contact.geom  # (ncon, 2) geom ids
-    object_ids = [model.geom_name2id(name) for name in geoms]
+    named = raw.sim.model.geom_name2id
+    item = {named(name) for name in geoms}
+    pairs = raw.sim.data._data.contact.geom.tolist()  # of geom ids
+    touching = {b for a, b in pairs if a in item} | {a for a, b in pairs if b in item}
     pads = raw.robots[0].gripper["right"].important_geoms
-    a, b = contacts[:, 0], contacts[:, 1]
-    on_object = np.isin(a, object_ids) | np.isin(b, object_ids)
-    for side in ("left_fingerpad", "right_fingerpad"):
-        pad_ids = [model.geom_name2id(name) for name in pads[side]]
-        if not np.any(on_object & (np.isin(a, pad_ids) | np.isin(b, pad_ids))):
-            return False
-    return True
+    return all(
+        not touching.isdisjoint([named(name) for name in pads[side]]) for side in ("left_fingerpad", "right_fingerpad")
+    )

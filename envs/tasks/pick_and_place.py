@@ -50,7 +50,7 @@ def centre(raw: Any, item: Any) -> npt.NDArray[np.float64]:
 
 def share(value: float, none: float, full: float) -> float:
     """Linear from 0 at `none` to 1 at `full`, clipped."""
-    return float(np.clip((value - none) / (full - none), 0.0, 1.0))
+    return min(max(float((value - none) / (full - none)), 0.0), 1.0)
 
 
 def staged(raw: Any, item: Any, *, raised: float, clear: float, gap: float, farthest: float, above: float) -> float:

@@ -1,0 +1,171 @@
+"""Does a value that looks ahead make a better policy? Every method on every value, over tasks and data seeds.
+
+    python experiments/method_study.py -m task=lift,stack,pick_place_can seed=0,1,2 study.corrections=true
+    python experiments/method_study.py task=stack seed=0 study.methods=[recap] study.values=[viva]
+
+A cell is one arm (a method on a value) on one task under one data seed. Each leaves <study.results>/cells/*.json when
+it is done, the same command skips those that are there, and table and report are rebuilt from the cells alone. All
+arms of a task and data seed share demonstrations, gradient steps and evaluation trials.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two busy processes with two threads each collapse on two cores
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+
+from agents.evaluate import summarise
+from agents.extraction import labeller
+from episodes.store import EpisodeStore
+from episodes.workers import map_jobs
+from experiments import schemas
+from experiments.checks import check_common, refusing
+from experiments.method_table import rebuild
+from experiments.run_folder import NOT_IDENTITY, digest, read_json, write_json
+from experiments.schemas import MethodStudyConfig
+from experiments.stages import Arm, ArmJob, collect, load_values, run_arm, score, share_first_iteration
+from experiments.value_report import truths, value_metrics
+
+schemas.register()
+
+
+@dataclass(frozen=True)
+class StudyArm:
+    """A method on a value; `iterations` 2 adds the policy's own rollouts, with a corrector's help or without."""
+
+    method: str
+    value: str = ""  # empty: the method reads none
+    iterations: int = 1
+    corrections: bool = False
+
+    @property
+    def name(self) -> str:
+        name = self.method + (f"+{self.value}" if self.value else "")
+        return name + ("@2" if self.iterations > 1 else "") + ("+corrections" if self.corrections else "")
+
+
+@hydra.main(config_path="conf", config_name="method_study", version_base="1.3")
+def main(config: DictConfig) -> None:
+    with refusing("method_study"):
+        run_all(config)
+
+
+def run_all(config: DictConfig) -> None:
+    """Run the missing cells of one task and data seed, then rebuild the table of all tasks."""
+    settings = OmegaConf.to_object(config)
+    assert isinstance(settings, MethodStudyConfig)
+    arms = planned(settings)
+    check_common(settings)
+    for value in settings.values.values():
+        check_common(replace(settings, valuefn=value))
+    folder, task = Path(settings.study.results), task_name(settings)
+    pending = [arm for arm in arms if not done(settings, arm)]
+    if pending:
+        print(f"{task}, seed {settings.seed}: {len(pending)} of {len(arms)} cells to run", flush=True)
+        store = collect(settings)
+        print(f"{len(store)} episodes, {sum(r['success'] for r in store.index)} succeed", flush=True)
+        values = {name: fit_value(settings, store, name) for name in dict.fromkeys(a.value for a in pending)}
+        for iterations in (1, 2):  # a second iteration begins with the first's policy
+            wave = [arm for arm in pending if arm.iterations == iterations]
+            jobs = [job(settings, arm, store, values[arm.value]) for arm in wave]
+            for arm, rows in zip(wave, map_jobs(run_arm, jobs, settings.workers), strict=True):
+                rows = [row for row in rows if row["iteration"] == iterations - 1]
+                cell = {"task": task, "seed": settings.seed, "settings": identity(settings, arm)}
+                write_json(cell_path(settings, arm.name), cell | asdict(arm) | {"arm": arm.name, "rows": rows})
+                print("  " + json.dumps(summarise(f"{task} {arm.name}", rows)), flush=True)
+    rebuild(folder)
+    print((folder / "table.md").read_text())
+
+
+def planned(settings: MethodStudyConfig) -> list[StudyArm]:
+    """The arms the settings name, in the table's order; an unknown name is a ValueError."""
+    study = settings.study
+    unknown = [name for name in study.values if name not in settings.values]
+    if unknown:
+        raise ValueError(
+            f"study.values={unknown}: choose from {', '.join(settings.values)}, or add +valuefn@values.mine=viva_tiny"
+        )
+    for method in (*study.plain, *study.methods):
+        labeller(method)
+    arms = [StudyArm(method) for method in study.plain]
+    arms += [StudyArm(method, value) for value in study.values for method in study.methods]
+    if study.corrections:
+        arms += [StudyArm("recap", "viva"), *(StudyArm("recap", "viva", 2, helped) for helped in (False, True))]
+    return list(dict.fromkeys(arms))
+
+
+def task_name(settings: MethodStudyConfig) -> str:
+    import envs
+
+    return next(name for name, task in envs.TASKS.items() if task.env_id == settings.task.env_id)
+
+
+def done(settings: MethodStudyConfig, arm: StudyArm) -> bool:
+    """Whether the arm's cell is there; one that other settings made is a ValueError."""
+    path = cell_path(settings, arm.name)
+    if not path.exists():
+        return False
+    if read_json(path, dict, "remove it; the same command makes it anew").get("settings") != identity(settings, arm):
+        raise ValueError(f"{path}: made with other settings; use another study.results, or remove that folder")
+    return True
+
+
+def identity(settings: MethodStudyConfig, arm: StudyArm) -> str:
+    """What an arm's outcome depends on, as a short digest."""
+    facts = {
+        k: v for k, v in asdict(arm_settings(settings, arm)).items() if k not in (*NOT_IDENTITY, "study", "values")
+    }
+    return digest(facts | {"methods": [], "preset": ""}, arm)
+
+
+def arm_settings(settings: MethodStudyConfig, arm: StudyArm) -> MethodStudyConfig:
+    """The study's settings as this arm uses them: its value function, and the advantage that fits it."""
+    labels = settings.labeller
+    if arm.value == "constant":
+        labels = replace(labels, advantage=replace(labels.advantage, n=settings.study.constant_n))
+    valuefn = settings.values[arm.value or "constant"]
+    return replace(settings, valuefn=valuefn, labeller=labels, iterations=arm.iterations, corrections=arm.corrections)
+
+
+def fit_value(settings: MethodStudyConfig, store: EpisodeStore, name: str) -> Path:
+    """The file of the cross-fitted values of every demonstration; a learned one also leaves a cell of its metrics."""
+    valuefn = settings.values[name or "constant"]
+    path = score(settings, store, valuefn, workers=settings.workers)[1] / "values.npz"
+    cell = cell_path(settings, f"value-{name}")
+    if name not in ("", "constant", "oracle") and not cell.exists():
+        metrics = value_metrics(truths(store), load_values(path))
+        write_json(cell, {"task": task_name(settings), "seed": settings.seed, "value": name, "metrics": metrics})
+    return path
+
+
+def job(settings: MethodStudyConfig, arm: StudyArm, store: EpisodeStore, values: Path) -> ArmJob:
+    """What one process needs to run the arm, in a folder of its own."""
+    mine = arm_settings(settings, arm)
+    folder = run_path(mine, arm)
+    if arm.iterations > 1:
+        first = replace(arm, iterations=1, corrections=False)
+        share_first_iteration(run_path(arm_settings(settings, first), first), folder)
+    return ArmJob(mine, Arm(arm.name, arm.method, str(values), iterations=arm.iterations), store.path, folder)
+
+
+def run_path(settings: MethodStudyConfig, arm: StudyArm) -> Path:
+    return (
+        Path(settings.runs)
+        / "method_study"
+        / f"{task_name(settings)}-seed{settings.seed}"
+        / (f"{arm.name}-{identity(settings, arm)}")
+    )
+
+
+def cell_path(settings: MethodStudyConfig, name: str) -> Path:
+    return Path(settings.study.results) / "cells" / f"{task_name(settings)}-seed{settings.seed}-{name}.json"
+
+
+if __name__ == "__main__":
+    main()

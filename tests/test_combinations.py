@@ -1,0 +1,64 @@
+"""Every task with every policy on every value: each combination runs through the whole job, at the smallest size."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from experiments import method_study, recap_sim, schemas
+
+TASKS = ("lift", "reach", "stack", "pick_place_can", "pick_place_bread", "pick_place_milk", "pick_place_cereal")
+POLICIES = {
+    "flow_tiny": ["policy.training.steps=2"],
+    "pi05_tiny": ["policy.training.steps=2", "policy.prefix.layers=1"],
+}
+VALUES = {"constant": [], "oracle": [], "viva_tiny": ["valuefn.training.steps=2", "valuefn.shifted_copies=1"]}
+SMALL = [
+    "methods=[recap]", "collect.episodes=4", "collect.max_steps=12", "evaluation.trials=1", "evaluation.max_steps=5",
+    "videos=0", "seed=97", "evaluation.split=tune", "policy.training.batch_size=4", "workers=1", "task.image_size=32",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("combinations")  # demonstrations and values are shared, as in every run
+
+
+@pytest.fixture(autouse=True)
+def composing() -> Iterator[None]:
+    schemas.register()
+    with initialize_config_dir(schemas.CONF, version_base="1.3"):
+        yield
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("value", VALUES)
+@pytest.mark.parametrize("task", TASKS)
+def test_combination(task: str, value: str, policy: str, place: Path) -> None:
+    names = [f"task={task}", f"valuefn={value}", f"policy={policy}", f"runs={place}/runs", f"cache={place}/cache"]
+    config = compose("recap_sim", [*names, *SMALL, *POLICIES[policy], *VALUES[value]])
+    recap_sim.run_all(config)
+    (run,) = (place / "runs" / "recap_sim").iterdir()
+    assert (run / "summary.json").exists() and (run / "report.html").exists()
+    run.rename(place / f"{task}-{value}-{policy}")
+
+
+@pytest.mark.slow
+def test_method_study_leaves_cells_and_skips_them(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = [s for s in SMALL if not s.startswith("methods")]
+    few = ["rollouts=1", "values.viva.training.steps=2", "values.viva.shifted_copies=1", *POLICIES["flow_tiny"]]
+    few += ["study.methods=[awr]", "study.values=[constant,viva]", "study.plain=[bc]", "study.corrections=true"]
+    paths = [f"runs={place}/study", f"cache={place}/cache", f"study.results={place}/results"]
+    config = compose("method_study", ["task=reach", *small, *few, *paths])
+    method_study.run_all(config)
+    cells = {p.stem.removeprefix("reach-seed97-") for p in (place / "results" / "cells").glob("*.json")}
+    assert cells == {
+        "bc", "awr+constant", "awr+viva", "recap+viva", "recap+viva@2", "recap+viva@2+corrections", "value-viva"
+    }  # fmt: skip
+    assert "6 of 6 cells" in capsys.readouterr().out
+    method_study.run_all(config)
+    assert "cells to run" not in capsys.readouterr().out
+    with pytest.raises(ValueError, match="made with other settings"):
+        method_study.run_all(compose("method_study", ["task=reach", *small, *few, *paths, "policy.training.steps=3"]))
