@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -81,6 +82,43 @@ def paired_bootstrap(
     means = _two_level(difference, seed, resamples, crossed=shared_trials)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(difference.mean()), float(low), float(high)
+
+
+def bootstrap_strata(
+    groups: Sequence[npt.ArrayLike],
+    minus: Sequence[npt.ArrayLike] | None = None,
+    level: float = 0.95,
+    seed: int = 0,
+    resamples: int = 10_000,
+) -> tuple[float, float, float]:
+    """Mean over groups of each group's mean, with its percentile-bootstrap interval (mean, low, high).
+
+    groups: one array of any length per stratum (the tasks of a benchmark, which are fixed: only episodes are drawn
+    again, within their own group); empty groups are left out. `minus`: independent groups in the same order, whose mean
+    is subtracted; a stratum without episodes on either side is left out. Nothing is (nan, nan, nan); one value a group
+    and no more is (mean, nan, nan). Errors: a NaN is a ValueError. Source: Davison and Hinkley (1997), section 3.2.
+    """
+    _check_level(level)
+    left = [_grouped(g, "bootstrap_strata")[0] for g in groups]
+    right = None if minus is None else [_grouped(g, "bootstrap_strata")[0] for g in minus]
+    if right is not None and len(right) != len(left):
+        raise ValueError(f"bootstrap_strata: {len(left)} groups minus {len(right)}; give both in the same order")
+    kept = [i for i, g in enumerate(left) if g.size and (right is None or right[i].size)]
+    sides = [[left[i] for i in kept]] + ([] if right is None else [[right[i] for i in kept]])
+    if not kept:
+        return math.nan, math.nan, math.nan
+    mean = float(np.mean([g.mean() for g in sides[0]]))
+    mean -= float(np.mean([g.mean() for g in sides[1]])) if len(sides) > 1 else 0.0
+    if all(g.size < 2 for side in sides for g in side):
+        return mean, math.nan, math.nan
+    rng = np.random.default_rng(seed)
+    drawn = [
+        np.mean([_two_level(g[None], int(rng.integers(2**31)), resamples, crossed=False) for g in side], axis=0)
+        for side in sides
+    ]
+    means = drawn[0] - drawn[1] if len(drawn) > 1 else drawn[0]
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return mean, float(low), float(high)
 
 
 paired_difference = paired_bootstrap

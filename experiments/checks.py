@@ -39,11 +39,11 @@ def check_common(settings: RecapSimConfig) -> None:
     scale = getattr(settings.valuefn, "scale", "viva")
     if scale != "viva":
         raise ValueError(f"valuefn.scale={scale}: advantages are computed in ViVa's scale; use valuefn.scale=viva")
-    _check_device(settings.device)
+    check_device(settings.device)
     _check_environment(settings.task.env_id)
 
 
-def _check_device(device: str) -> None:
+def check_device(device: str) -> None:
     if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
         raise ValueError(f"device={device}: choose cpu, cuda or cuda:0")
     if device != "cpu":

@@ -40,7 +40,11 @@ def make_value(config: Any, latents: LatentsConfig, seed: int = 0, device: str =
         from valuefns.oracle import OracleValue
 
         return OracleValue(config)
-    raise ValueError(f"valuefn {config.name!r}: choose viva, wvm, distributional, constant or oracle")
+    if config.name in ("clock", "random"):
+        from valuefns.bench.probes import PROBES
+
+        return PROBES[config.name]()
+    raise ValueError(f"valuefn {config.name!r}: choose viva, wvm, distributional, constant, oracle, clock or random")
 
 
 def load_value(folder: Path, device: str = "cpu") -> ValueFunction:

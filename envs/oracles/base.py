@@ -20,10 +20,14 @@ CRUISE = 0.65  # longest position action of the fastest hand; 1 would be robosui
 
 
 class Hand:
-    """The gripper of one environment as a script sees it: where it is, how to move it, and the current label."""
+    """The gripper of one environment as a script sees it: where it is, how to move it, and the current label.
 
-    def __init__(self, env: Any, speed: float, rng: np.random.Generator) -> None:
+    `slowness` stretches every duration; with the speed divided by it the whole episode is that much slower.
+    """
+
+    def __init__(self, env: Any, speed: float, rng: np.random.Generator, slowness: float = 1.0) -> None:
         self.env, self.raw, self.speed, self.rng = env, env.raw, speed, rng
+        self.slowness = slowness
         self.hz = float(env.spec_.hz)
         self.grip, self.label = OPEN, "advance"
         x, y = grip_rotation(self.raw)[:2, 0]
@@ -49,7 +53,7 @@ class Hand:
         self.off_level = about_x @ about_y
 
     def steps(self, seconds: float) -> int:
-        return max(1, round(seconds * self.hz))
+        return max(1, round(seconds * self.hz * self.slowness))
 
     def towards(self, target: npt.NDArray[np.float64], speed: float | None = None) -> Action:
         """2 error / full scale in position, at most `speed` long, plus the turn to a level hand at `angle`."""
@@ -118,7 +122,7 @@ def hesitate(hand: Hand, steps: int) -> Script:
         yield hand.towards(anchor + drift * abs(np.sin(np.pi * cycles * (k + 1) / steps)), speed=0.5 * hand.speed)
 
 
-class _Slot:
+class Slot:
     """One episode in progress: the script, and the moments at which a hesitation interrupts it."""
 
     def __init__(self, oracle: ScriptedOracle, env: Any, seed: int) -> None:
@@ -168,12 +172,16 @@ class ScriptedOracle:
             share = getattr(self.mix, style)
             if share > 0 and style not in self.styles:
                 raise ValueError(f"OracleMix: {style}={share:g}: {type(self).__name__} cannot do it; set it to 0")
-        self._slots: list[_Slot | None] = [None] * len(self.envs)
+        self._slots: list[Slot | None] = [None] * len(self.envs)
         self.labels: npt.NDArray[np.int8] = np.full(len(self.envs), SEGMENTS.index("unlabelled"), np.int8)
         self.variants = [""] * len(self.envs)
 
     def script(self, hand: Hand, styles: tuple[str, ...], rng: np.random.Generator) -> Script:
-        """Yield one action (7,) per step without end; mistakes are announced to `hand`."""
+        """Yield one action (7,) per step without end; mistakes are announced to `hand`.
+
+        Beside those of OracleMix there are the styles "failure_drop" and, in scenes of several objects,
+        "failure_wrong_object": one kind of failure each.
+        """
         raise NotImplementedError
 
     def span(self, hand: Hand, retries: int, k: int) -> float:
@@ -183,10 +191,14 @@ class ScriptedOracle:
         """
         return 3.5 + retries
 
+    def slot(self, env: Any, seed: int) -> Slot:
+        """One episode to come; a subclass may plan it in another way."""
+        return Slot(self, env, seed)
+
     def reset(self, mask: npt.NDArray[np.bool_], seeds: npt.NDArray[np.int64], instructions: Sequence[str]) -> None:
         """Begin new episodes in the slots of `mask`; their environments must already have been reset."""
         for i in np.flatnonzero(mask):
-            slot = _Slot(self, self.envs[i], int(seeds[i]))
+            slot = self.slot(self.envs[i], int(seeds[i]))
             self._slots[i], self.variants[i] = slot, "+".join(slot.styles)
 
     def act(self, observations: Sequence[Observation | None]) -> npt.NDArray[np.float32]:

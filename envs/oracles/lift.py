@@ -25,6 +25,8 @@ class LiftOracle(ScriptedOracle):
             hand.resume()
         if "failure" in styles:
             yield from fail(hand, hover)
+        if "failure_drop" in styles:
+            yield from fail(hand, hover, "drop")
         drop = "retry_drop" in styles
         while True:
             yield from approach(hand, hover)
@@ -109,10 +111,10 @@ def miss(hand: Hand) -> Script:
     yield from hand.move(hand.position + (0, 0, hand.rng.uniform(0.03, 0.06)), 0.02, 0.8)
 
 
-def fail(hand: Hand, hover: float) -> Script:
+def fail(hand: Hand, hover: float, mode: str = "") -> Script:
     """Never succeed: miss and give up, drop and stay away, wander, or stop short. Endless."""
     rng = hand.rng
-    mode = rng.choice(["miss", "drop", "wander", "stop"])
+    mode = mode or rng.choice(["miss", "drop", "wander", "stop"])
     if mode in ("miss", "drop"):
         yield from approach(hand, hover)
     else:

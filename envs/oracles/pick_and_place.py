@@ -42,6 +42,10 @@ class PickAndPlaceOracle(ScriptedOracle):
             hand.resume()
         if "failure" in styles:
             yield from fail(picker)
+        if "failure_drop" in styles:
+            yield from fail(picker, "drop")
+        if "failure_wrong_object" in styles:
+            yield from mistake_object(picker, corrected=False)
         to_drop = "retry_drop" in styles
         while True:
             yield from picker.take(item)
@@ -111,10 +115,10 @@ def mistake_object(picker: Picker, corrected: bool) -> Script:
         yield from picker.put(item, lambda: home, 0.02, 0.01)
 
 
-def fail(picker: Picker) -> Script:
+def fail(picker: Picker, mode: str = "") -> Script:
     """Never succeed: miss and give up, drop and stay away, wander, or stop short. Endless."""
     hand, rng, item = picker.hand, picker.rng, picker.scene.item
-    mode = rng.choice(["miss", "drop", "wander", "stop"])
+    mode = mode or rng.choice(["miss", "drop", "wander", "stop"])
     if mode == "drop":
         yield from picker.take(item)
         yield from picker.raise_to(item, rng.uniform(0.012, 0.03), 1.5)

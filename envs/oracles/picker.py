@@ -204,4 +204,4 @@ class Picker:
         label = self.hand.label
         self.hand.mistake("failure" if label == "failure" else "retry")
         yield from moves
-        self.hand.label = label
+        self.hand.resume() if label == "advance" else self.hand.mistake(label)

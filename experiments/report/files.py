@@ -77,7 +77,7 @@ def read_run(folder: Path) -> RunFiles:
         frames=frames,
         value_metrics=value_metrics,
         metrics=optional("metrics.jsonl", _lines),
-        videos=_videos(folder / "videos"),
+        videos=listed_videos(folder / "videos"),
     )
 
 
@@ -169,7 +169,7 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     return out
 
 
-def _videos(folder: Path) -> list[dict[str, str]]:
+def listed_videos(folder: Path) -> list[dict[str, str]]:
     """Rows of videos/index.json (also where their file is gone), then every other .mp4 under its own name."""
     index = folder / "index.json"
     rows = _rows(index, _json(index), VIDEO_ROW) if index.exists() else []

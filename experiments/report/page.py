@@ -72,7 +72,7 @@ def _context(files: RunFiles) -> dict[str, Any]:
         "environment": environment,
         "packages": sorted((files.environment or {}).get("packages", {}).items()),
         "value": files.value_metrics,
-        "videos": _videos(files),
+        "videos": embedded_videos(files.folder, files.videos),
         "total_frames": len(files.frames["frame"]) if files.frames else 0,
         **_figures(files, rows, stages),
     }
@@ -125,11 +125,11 @@ def _loss_curves(lines: list[dict[str, Any]]) -> dict[str, tuple[np.ndarray, np.
     }
 
 
-def _videos(files: RunFiles) -> list[dict[str, Any]]:
+def embedded_videos(folder: Path, rows: list[dict[str, str]]) -> list[dict[str, Any]]:
     """Each video with its source: a data URI up to INLINE_BYTES in all, then a relative link; None for a lost file."""
     left, out = INLINE_BYTES, []
-    for row in files.videos:
-        path = files.folder / "videos" / row["file"]
+    for row in rows:
+        path = folder / "videos" / row["file"]
         source, poster, size = None, None, (1, 1)
         if path.exists():
             poster, size = _poster(path)

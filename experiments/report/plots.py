@@ -103,8 +103,11 @@ def _box(x: float, y: float, fill: float) -> Path:
     return Path([(x - 0.4, bottom), (x - 0.4, top), (x + 0.4, top), (x + 0.4, bottom), (x - 0.4, bottom)], closed=True)
 
 
-def value_curves(shown: list[tuple[str, Columns]]) -> Figure:
-    """Value (left axis) against oracle return and simulator progress; one panel per (style, frames of an episode)."""
+def value_curves(shown: list[tuple[str, Columns]], truth_name: str = "oracle return") -> Figure:
+    """Value (left axis) against oracle return and simulator progress; one panel per (style, frames of an episode).
+
+    `truth_name` names what the column `oracle` holds.
+    """
     columns = 2 if len(shown) <= 4 else 4
     with style():
         figure, axes = _grid(len(shown), columns, 1.8, sharey=True)
@@ -140,7 +143,7 @@ def value_curves(shown: list[tuple[str, Columns]]) -> Figure:
         truth = "simulator progress (right axis)" if own_axis else "simulator progress"
         handles: list[Any] = [
             Line2D([], [], color=BLUE, linewidth=1.7, label="value"),
-            Line2D([], [], color=INK, linewidth=0.9, label="oracle return"),
+            Line2D([], [], color=INK, linewidth=0.9, label=truth_name),
             Line2D([], [], color=MUTED, linewidth=1.0, linestyle=(0, (1, 1.2)), label=truth),
         ]
         patches: list[Any] = [Patch(facecolor=SEGMENT_COLOURS[s], label=s) for s in present]

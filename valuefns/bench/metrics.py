@@ -68,3 +68,44 @@ def hesitation_drift(predicted: np.ndarray, hesitating: np.ndarray, shortest: in
         if b - a + 1 >= shortest:
             drifts.append(np.polyfit(np.arange(b - a + 1), predicted[a : b + 1], 1)[0] * (b - a))
     return float(np.mean(drifts)) if drifts else float("nan")
+
+
+def sampled(T: int, hz: float, fps: float | None) -> np.ndarray:
+    """Indices of the frames that a model of `fps` reads from T frames at `hz`, the first frame first; None: all."""
+    if fps is None or fps >= hz:
+        return np.arange(T)
+    return np.unique(np.minimum(np.round(np.arange(0, T, hz / fps)).astype(int), T - 1))
+
+
+def tau_b(predicted: np.ndarray) -> float:
+    """Kendall's tau-b of the prediction with the frame index; NaN where constant or of fewer than 3 frames."""
+    if len(predicted) < 3 or np.ptp(predicted) == 0:
+        return float("nan")
+    return float(stats.kendalltau(predicted, np.arange(len(predicted))).statistic)
+
+
+def rmse(predicted: np.ndarray, truth: np.ndarray) -> float:
+    """Root mean squared error over all frames; NaN where the truth is unknown."""
+    return float(np.sqrt(np.mean((predicted - truth) ** 2)))
+
+
+def error_change(predicted: np.ndarray, onset: int, frames: int) -> float:
+    """Change of the value over the `frames` after an error begins, p[onset + frames] - p[onset]; NaN past the end."""
+    if onset < 0 or onset + frames >= len(predicted):
+        return float("nan")
+    return float(predicted[onset + frames] - predicted[onset])
+
+
+def error_rank(predicted: np.ndarray, onset: int, frames: int, advancing: np.ndarray) -> float:
+    """Share of the advancing moments of the same episode over which the value rises more than after the error.
+
+    The area under the ROC curve of "the value falls now" as a detector of this error: 1/2 by chance and for a clock, 1
+    where no advance looks as bad. Ties count one half. advancing (T,): frames that are no part of a mistake. Ours, for
+    ViVa's figures of drops at labelled errors.
+    """
+    own = error_change(predicted, onset, frames)
+    starts = [t for t in range(len(predicted) - frames) if advancing[t : t + frames + 1].all()]
+    if np.isnan(own) or not starts:
+        return float("nan")
+    others = predicted[np.array(starts) + frames] - predicted[starts]
+    return float(np.mean(others > own) + 0.5 * np.mean(others == own))

@@ -1,0 +1,89 @@
+"""The settings of the value benchmark and its ablations, registered with Hydra beside the others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import inf
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+from episodes.settings import require
+from experiments import schemas
+from networks.latents import LatentsConfig
+from valuefns.bench.plan import BenchConfig
+from valuefns.bench.probes import ProbeConfig
+
+
+@dataclass
+class OwnDataConfig:
+    """A dataset of one's own to score instead of the generated benchmark."""
+
+    path: str = ""  # an episode store, or a LeRobotDataset / robomimic file to import
+    annotations: str = ""  # csv: episode,type,m,n[,task,split]
+    instruction: str = ""  # of every episode, where the dataset has none
+    success: bool = True  # of every episode, where the dataset does not say; the csv's type `failure` wins
+
+
+@dataclass
+class ValueBenchConfig:
+    """`python experiments/value_bench.py`: episodes with known truth, models, one scorecard."""
+
+    bench: BenchConfig = field(default_factory=BenchConfig)
+    data: OwnDataConfig = field(default_factory=OwnDataConfig)
+    models: list[str] = field(default_factory=lambda: ["viva", "constant", "clock", "random", "oracle"])
+    valuefns: dict[str, Any] = field(default_factory=dict)  # name -> settings of a value function
+    checkpoints: dict[str, str] = field(default_factory=dict)  # name -> folder of a trained one, instead of training
+    latents: LatentsConfig = MISSING  # for values that read latents
+    train_on: list[str] = field(default_factory=lambda: ["expert", "drop", "wrong_object"])  # groups of the train split
+    train_tasks: list[str] = field(default_factory=list)  # empty: all
+    probe_experts: int = 3  # experts per task that are also scored reversed, static and with other words
+    seed: int = 0  # initialisation and batches
+    device: str = "cpu"
+    workers: int = 2  # local processes that record episodes
+    videos: int = 6  # episodes drawn with their values: the worst of each kind
+    runs: str = "runs"
+    cache: str = "cache"
+    fresh: bool = False  # start anew instead of continuing the newest unfinished run of the same settings
+
+    def __post_init__(self) -> None:
+        require(self, probe_experts=(0, inf), seed=(0, inf), workers=(1, inf), videos=(0, inf))
+
+
+@dataclass
+class AblationRowConfig:
+    """One row of an ablation table: what is changed in the model's settings, or left out of its training."""
+
+    what: str = ""
+    set: dict[str, Any] = field(default_factory=dict)  # nested settings of the value function, by name
+    leave_out: list[str] = field(default_factory=list)  # tasks it does not learn from
+
+
+@dataclass
+class AblationConfig:
+    """One ablation table: a model and its rows, the first of which the others are compared with."""
+
+    name: str = MISSING  # cells and table go to results/<name>
+    model: str = MISSING  # a name of valuefns
+    rows: dict[str, AblationRowConfig] = MISSING
+
+
+@dataclass
+class ValueAblationConfig(ValueBenchConfig):
+    """`python experiments/value_ablation.py ablation=viva`: one table in cells (row, seed)."""
+
+    ablation: AblationConfig = MISSING
+    rows: list[str] = field(default_factory=list)  # empty: all
+    seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
+    results: str = "results"
+
+
+def register() -> None:
+    """Register these schemas and everybody's, before Hydra composes."""
+    schemas.register()
+    store = ConfigStore.instance()
+    store.store("value_bench_schema", ValueBenchConfig)
+    store.store("value_ablation_schema", ValueAblationConfig)
+    store.store("schema", AblationConfig, group="ablation")
+    store.store("probe_schema", ProbeConfig, group="valuefn")

@@ -1,0 +1,105 @@
+"""The stages of the value benchmark as cached steps: episodes, trained models, scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from episodes.files import cache_entry, sha256_file
+from episodes.importing import Known, import_dataset
+from episodes.lerobot_layout import HEADER_PATH
+from episodes.store import Episodes, EpisodeStore
+from experiments.bench_schemas import OwnDataConfig, ValueBenchConfig
+from experiments.run_folder import digest
+from experiments.stages import fit_latents
+from valuefns.bench.annotations import Annotation, read_csv
+from valuefns.bench.generate import Bench, generate
+from valuefns.bench.plan import BenchConfig
+from valuefns.make import load_value, make_value
+from valuefns.protocol import ValueFunction
+
+BENCH_FORMAT = 1  # raise it when the generator makes other episodes from the same settings
+
+
+def bench_path(config: BenchConfig, cache: str) -> Path:
+    """Where the benchmark's store lies: addressed by all that shapes an episode, not by how many there are."""
+    shape = {k: v for k, v in asdict(config).items() if k not in ("tasks", "test", "train")}
+    return Path(cache) / "datasets" / f"value_bench-{digest(BENCH_FORMAT, shape)}"
+
+
+def make_bench(settings: ValueBenchConfig) -> Bench:
+    """The generated benchmark, or the user's own data with its annotations."""
+    if settings.data.path:
+        return own_data(settings.data, settings.cache)
+    return generate(settings.bench, bench_path(settings.bench, settings.cache), settings.workers)
+
+
+def own_data(data: OwnDataConfig, cache: str) -> Bench:
+    """A store as it is, another dataset imported into the cache once; with the annotations of a csv file."""
+    source = Path(data.path)
+    if not data.annotations:
+        raise ValueError("data.annotations is empty: name the csv file of episode,type,m,n that goes with data.path")
+    if (source / HEADER_PATH).exists():
+        store = EpisodeStore.open(source)
+    else:
+        known = Known(success=data.success, instruction=data.instruction or None)
+        target = Path(cache) / "datasets" / f"own-{digest(_fingerprint(source), asdict(data))}"
+        with cache_entry(target):
+            store = EpisodeStore.open(target) if (target / HEADER_PATH).exists() else import_dataset(
+                source, target, known)  # fmt: skip
+    return Bench(store, read_csv(Path(data.annotations), len(store)), {})
+
+
+def _fingerprint(source: Path) -> list[str]:
+    """The metadata of a dataset by content, everything else by size: enough to notice that it has changed."""
+    files = sorted(p for p in ([source] if source.is_file() else source.rglob("*")) if p.is_file())
+    return [f"{p.name} {p.stat().st_size} {sha256_file(p) if 'meta' in p.parts else ''}" for p in files]
+
+
+def training_episodes(bench: Bench, groups: Sequence[str], tasks: Sequence[str]) -> Episodes:
+    """The view of the training split that models learn from."""
+    chosen = [a.episode for a in bench.split("train")
+              if (a.group or a.kind) in groups and (not tasks or a.task in tasks)]  # fmt: skip
+    if not chosen:
+        known = sorted({a.group or a.kind for a in bench.split("train")})
+        raise ValueError(
+            f"train_on={list(groups)}, train_tasks={list(tasks)}: no episode of the train split ({known}) is among "
+            "them; give checkpoints={model: folder}, or annotate episodes with split `train`"
+        )
+    return bench.store.select(sorted(chosen))
+
+
+def trained(settings: ValueBenchConfig, name: str, bench: Bench) -> ValueFunction:
+    """The value function of a model's name: loaded from its checkpoint or from the cache, or trained into it."""
+    if name in settings.checkpoints:
+        return load_value(Path(settings.checkpoints[name]), settings.device)
+    config = settings.valuefns[name]
+    if config.name in ("clock", "random", "oracle"):
+        return make_value(config, settings.latents)
+    store = training_episodes(bench, settings.train_on, settings.train_tasks)
+    return fitted(settings, config, store)
+
+
+def fitted(settings: Any, config: Any, store: Episodes) -> ValueFunction:
+    """A value function trained on `store`, kept in the cache by everything that made it.
+
+    `settings` has latents, cache, seed and device.
+    """
+    needs_latents = getattr(config, "needs_latents", config.name == "viva")
+    place = Path(settings.cache) / "values" / digest(
+        BENCH_FORMAT, "bench", store.content_hash, config, settings.latents, settings.seed)  # fmt: skip
+    weights = place / "model.safetensors"  # the last file that save writes
+    with cache_entry(place):
+        if weights.exists():
+            return load_value(place, settings.device)
+        latents = fit_latents(settings, store) if needs_latents else settings.latents
+        value = make_value(config, latents, settings.seed, settings.device).fit(store, place)
+        value.save(place)
+    return value
+
+
+def tested_of(bench: Bench) -> list[Annotation]:
+    """The annotations under test, those of one task after the other."""
+    return bench.split("test")

@@ -1,0 +1,139 @@
+"""Label any episode store by any value function, and rank data sets by what it says of them.
+
+    python -m experiments.label STORE --value FOLDER            # a trained value (viva, ...); or clock, random, oracle
+    python -m experiments.label STORE_A STORE_B --value FOLDER  # both, ranked by mean VOC
+
+Writes <STORE>/labels/<value>-<hash>.parquet (column `value` of every step; `Labels.load` reads it) block by block:
+a stopped run continues. Source of the ranking: GVL section 5, mean VOC of a data set.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+
+from episodes.files import cache_entry, remove, sha256_file
+from episodes.intervals import bootstrap_mean
+from episodes.labels import Labels
+from episodes.store import EpisodeStore
+from experiments.checks import check_device, refusing
+from experiments.run_folder import read_json, write_json
+from valuefns.bench.metrics import sampled, voc
+from valuefns.bench.probes import PROBES, ProbeConfig
+from valuefns.make import load_value, make_value
+from valuefns.oracle import OracleConfig
+from valuefns.protocol import ValueFunction
+
+BLOCK = 16  # episodes scored between two writes
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stores", nargs="+", type=Path, help="episode stores")
+    parser.add_argument("--value", required=True, help="folder of a trained value, or clock, random, oracle")
+    parser.add_argument("--device", default="cpu")
+    return parser.parse_args(arguments)
+
+
+def named_value(name: str, device: str) -> tuple[ValueFunction, str]:
+    """The value function of a folder or of a probe's name, and the hash of what it is made of."""
+    if name == "oracle" or name in PROBES:
+        return make_value(OracleConfig() if name == "oracle" else ProbeConfig(name), None), name  # type: ignore[arg-type]
+    folder = Path(name)
+    weights = folder / "model.safetensors"
+    if not weights.exists():
+        raise ValueError(f"--value {name}: no folder of a trained value, and none of oracle, {', '.join(PROBES)}")
+    files = [p for p in sorted(folder.rglob("*")) if p.name in ("model.safetensors", "config.json")]
+    parts = [sha256_file(path) for path in files]
+    return load_value(folder, device), hashlib.sha256("".join(parts).encode()).hexdigest()
+
+
+def label(store: EpisodeStore, value: ValueFunction, value_hash: str) -> tuple[Labels, Path, dict[int, str]]:
+    """Labels with the column `value` for the episodes that could be scored; the others with the reason.
+
+    Values are in the value's own scale. They are kept in blocks until all are there, so that a stopped run continues.
+    """
+    path = store.path / "labels" / f"{value.name}-{value_hash[:12]}-{store.content_hash[:12]}.parquet"
+    head = path.with_suffix(".json")
+    with cache_entry(path):
+        if path.exists() and head.exists():
+            failed = {int(k): v for k, v in read_json(head, dict, "delete it and label again")["failed"].items()}
+            return Labels.load(path, _kept(store, failed)), path, failed
+        values: list[np.ndarray] = []
+        failed = {}
+        for start in range(0, len(store), BLOCK):
+            part = path.with_suffix(f".part-{start // BLOCK:05d}.json")
+            if not part.exists():
+                write_json(part, [_scored(store, i, value) for i in range(start, min(start + BLOCK, len(store)))])
+            for i, made in enumerate(read_json(part, list, "delete it and label again"), start):
+                if isinstance(made, str):
+                    failed[store.index[i]["episode_index"]] = made
+                else:
+                    values.append(np.array(made, np.float32))
+            print(f"  {store.path.name}: {min(start + BLOCK, len(store))} of {len(store)} episodes", flush=True)
+        labels = Labels.from_arrays(_kept(store, failed), value.name, made_by_hash=value_hash, value=values)
+        labels.save(path)
+        write_json(head, {"failed": failed, "value": value.name, "scale": value.scale})
+        for part in path.parent.glob(f"{path.stem}.part-*.json"):
+            remove(part)
+    return labels, path, failed
+
+
+def _kept(store: EpisodeStore, failed: dict[int, str]):  # type: ignore[no-untyped-def]
+    return store.select(lambda row: row["episode_index"] not in failed)
+
+
+def _scored(store: EpisodeStore, i: int, value: ValueFunction) -> list[float] | str:
+    """The values (T,) of the i-th episode, or why there are none: one bad episode never stops the others."""
+    try:
+        episode = store[i]
+        values = np.asarray(value.score(episode), np.float32)[: len(episode)]
+        if values.shape != (len(episode),) or not np.isfinite(values).all():
+            raise ValueError(f"{values.shape} values for {len(episode)} steps, or one that is not finite")
+        return [float(v) for v in values]
+    except (ValueError, FloatingPointError) as error:
+        return str(error)
+
+
+def mean_voc(store: EpisodeStore, labels: Labels, fps: float | None) -> dict[str, float | int | str]:
+    """Mean VOC of a store's successful episodes, or of all where none is one: mean, low, high, n, undefined."""
+    rows = [row for row in store.index if row["episode_index"] in labels.episodes]
+    rows = [row for row in rows if row["success"]] or rows
+    scores = [voc(labels.column("value", r["episode_index"])[sampled(r["length"], r["hz"], fps)]) for r in rows]
+    defined = [s for s in scores if not np.isnan(s)]
+    mean, low, high = bootstrap_mean(defined)
+    return {"store": str(store.path), "voc": mean, "low": low, "high": high, "n": len(defined),
+            "undefined": len(scores) - len(defined)}  # fmt: skip
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    args = parse(arguments)
+    with refusing("label"):
+        check_device(args.device)
+        value, value_hash = named_value(args.value, args.device)
+        rows = []
+        for place in args.stores:
+            store = EpisodeStore.open(place)
+            labels, path, failed = label(store, value, value_hash)
+            print(f"{path}: {len(labels.episodes)} episodes labelled, {len(failed)} left out", flush=True)
+            for episode, reason in failed.items():
+                print(f"  left out: episode {episode}: {reason}", flush=True)
+            rows.append(mean_voc(store, labels, value.fps))
+        rows.sort(key=lambda row: -row["voc"] if row["voc"] == row["voc"] else np.inf)  # type: ignore[operator]
+        print("rank  mean VOC  95 %              n  undefined  store")
+        for rank, row in enumerate(rows, 1):
+            interval = f"[{row['low']:.3f}, {row['high']:.3f}]"
+            print(f"{rank:4d}  {row['voc']:8.3f}  {interval:<16} {row['n']:4d}  {row['undefined']:9d}  {row['store']}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

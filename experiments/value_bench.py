@@ -1,0 +1,117 @@
+"""How good is a value? One scorecard for every value function, on episodes whose truth is known.
+
+    python experiments/value_bench.py models=[viva,clock,constant,oracle]      # generates the benchmark once
+    python experiments/value_bench.py checkpoints={viva:path/to/folder}        # a trained value instead of training
+    python experiments/value_bench.py data.path=DATASET data.annotations=FILE.csv checkpoints={viva:path/to/folder}
+
+Models learn from the train split and are scored on the test split. A model whose scores are there is not run again.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two busy processes with two threads each collapse on two cores
+
+import hydra
+import numpy as np
+from omegaconf import DictConfig, OmegaConf
+
+from episodes.files import write_atomic
+from experiments import bench_schemas
+from experiments.bench_files import load_scores, save_scores, saved
+from experiments.bench_schemas import ValueBenchConfig
+from experiments.bench_stages import make_bench, tested_of, trained
+from experiments.checks import check_device, refusing
+from experiments.report.bench_page import draw_bench_videos, write_bench_report
+from experiments.run_folder import RunFolder, write_json
+from valuefns.bench.annotations import write_csv
+from valuefns.bench.scorecard import ModelScores, headline, rows_of, score_model
+
+bench_schemas.register()
+
+PROGRESS = ("hesitation_rmse", "hesitation_drift", "retry_voc", "expert_voc", "success_gap")
+
+
+@hydra.main(config_path="conf", config_name="value_bench", version_base="1.3")
+def main(config: DictConfig) -> None:
+    with refusing("value_bench"):
+        run_all(config)
+
+
+def run_all(config: DictConfig) -> None:
+    """Make the episodes, train or load each model, score it, and write the scorecard."""
+    settings = OmegaConf.to_object(config)
+    assert isinstance(settings, ValueBenchConfig)
+    check(settings)
+    run = RunFolder("value_bench", config, f"Value benchmark: {', '.join(settings.models)}")
+    print(f"{'Continuing' if run.continued else 'Run'} {run.path}", flush=True)
+    with run.stage("episodes"):
+        bench = make_bench(settings)
+        tested = tested_of(bench)
+        if not tested:
+            raise ValueError("no episode of the split `test` to score; annotate some")
+        write_csv(run.path / "annotations.csv", bench.annotations)
+        for (task, group, reason), n in sorted(bench.rejected.items()):
+            print(f"  left out: {n} of {task} {group}: {reason}", flush=True)
+        print(
+            f"  {len(tested)} test episodes, {len(bench.split('train'))} to learn from ({bench.store.path})", flush=True
+        )
+    results: list[ModelScores] = []
+    for name in settings.models:
+        folder = run.path / "models" / name
+        if not saved(folder):
+            with run.stage(name):
+                value = trained(settings, name, bench)
+                result = score_model(name, value, bench.store, tested, settings.probe_experts)
+                save_scores(folder, result)
+        results.append(load_scores(folder))
+        print(f"  {sentence(headline(results[-1], rows_of(results[-1])))}", flush=True)
+    with run.stage("report"):
+        rows = {result.model: rows_of(result) for result in results}
+        heads = [headline(result, rows[result.model]) for result in results]
+        write_json(run.path / "summary.json", {"command": run.facts["command"], "seed": settings.seed, "rows": heads})
+        write_json(run.path / "metrics.json", {"rows": [row for part in rows.values() for row in part]})
+        write_atomic(run.path / "table.md", table(heads, results))
+        draw_bench_videos(run.path, bench.store, results, settings.videos)
+    run.finish()
+    page = write_bench_report(run.path)
+    print(table(heads, results), f"Report: {page}", sep="\n", flush=True)
+
+
+def check(settings: ValueBenchConfig) -> None:
+    """Raise a ValueError naming the first setting that cannot work."""
+    known = [*settings.valuefns, *settings.checkpoints]
+    unknown = [m for m in settings.models if m not in known]
+    if unknown or not settings.models or len(set(settings.models)) != len(settings.models):
+        raise ValueError(f"models={list(settings.models)}: name some of {', '.join(dict.fromkeys(known))}, each once")
+    check_device(settings.device)
+
+
+def sentence(row: dict[str, float]) -> str:
+    numbers = ", ".join(f"{name} {row[name]:.3f}" for name in PROGRESS)
+    return f"{row['model']}: {numbers} (n={row['n']}, {row['failed']} failed)"
+
+
+def table(rows: list[dict[str, float]], results: list[ModelScores]) -> str:
+    """The scorecard as markdown, and the episodes that could not be scored."""
+
+    def cell(row: dict[str, float], name: str) -> str:
+        if np.isnan(row[name]):
+            return "undefined"
+        interval = "" if np.isnan(row[f"{name}_low"]) else f" [{row[f'{name}_low']:.2f}, {row[f'{name}_high']:.2f}]"
+        return f"{row[name]:.2f}{interval}"
+
+    names = [*PROGRESS, "defined"]
+    lines = [f"| model | {' | '.join(names)} | n | fps |", "|" + "---|" * (len(names) + 3)]
+    for row in rows:
+        cells = " | ".join(cell(row, name) for name in names)
+        lines.append(f"| {row['model']} | {cells} | {row['n']} | {row['fps'] or 'all frames'} |")
+    failed = [f for result in results for f in result.failures]
+    lines += ["", f"{len(failed)} episodes could not be scored." if failed else "Every episode was scored."]
+    lines += [f"- {f.model}, episode {f.episode}: {f.reason}" for f in failed]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()

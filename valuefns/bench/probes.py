@@ -1,0 +1,78 @@
+"""Predictors that know nothing, or everything, and episodes changed so that only a shortcut still scores well."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from episodes.store import Episodes
+from episodes.types import Episode
+from valuefns.protocol import ValueFunction
+
+
+class _Probe(ValueFunction):
+    """A predictor that is not learned; p_t in progress units becomes V = (1 + p) / 2."""
+
+    def fit(self, store: Episodes, folder: Path | None = None) -> ValueFunction:
+        return self
+
+    def progress(self, episode: Episode) -> np.ndarray:
+        raise NotImplementedError
+
+    def score(self, episode: Episode, causal: bool = False) -> np.ndarray:
+        return ((1 + self.progress(episode)) / 2).astype(np.float32)
+
+
+class ClockValue(_Probe):
+    """p_t = t / (T - 1): perfect value order without a look at the robot; it knows the episode's length."""
+
+    name = "clock"
+
+    def progress(self, episode: Episode) -> np.ndarray:
+        return np.minimum(np.arange(len(episode) + 1) / max(len(episode) - 1, 1), 1.0)
+
+
+class RandomValue(_Probe):
+    """p_t uniform in [0, 1], drawn anew for every frame from the episode's seed."""
+
+    name = "random"
+
+    def progress(self, episode: Episode) -> np.ndarray:
+        return np.random.default_rng([abs(episode.provenance.seed), len(episode)]).random(len(episode) + 1)
+
+
+@dataclass
+class ProbeConfig:
+    """Settings of a probe: its name."""
+
+    name: str = "clock"
+
+
+PROBES: dict[str, Callable[[], ValueFunction]] = {"clock": ClockValue, "random": RandomValue}
+
+
+def _frames(episode: Episode, order: np.ndarray) -> Episode:
+    return replace(
+        episode,
+        images={camera: frames[order] for camera, frames in episode.images.items()},
+        proprio=episode.proprio[order],
+        progress=episode.progress[order],
+    )
+
+
+def reversed_video(episode: Episode) -> Episode:
+    """The same observations in reverse order: a value of the state falls, a clock rises all the same."""
+    return _frames(episode, np.arange(len(episode) + 1)[::-1])
+
+
+def static_video(episode: Episode) -> Episode:
+    """The first observation at every frame: a value of the state is constant, so its order is undefined."""
+    return _frames(episode, np.zeros(len(episode) + 1, int))
+
+
+def wrong_instruction(episode: Episode, instruction: str) -> Episode:
+    """The same video with another task's instruction."""
+    return replace(episode, instruction=instruction)

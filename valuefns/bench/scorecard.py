@@ -1,0 +1,264 @@
+"""From predictions to a scorecard: scores of every episode, then one row per model with intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from episodes.intervals import bootstrap_mean, bootstrap_strata
+from episodes.types import Episode
+from valuefns.bench import metrics, probes
+from valuefns.bench.annotations import Annotation, truths
+from valuefns.protocol import ValueFunction
+
+Float = npt.NDArray[np.float64]
+
+SHARES = (0.0, 0.2, 0.4, 1.0)  # edges of the hesitation's share of its episode
+HEADLINE = ("hesitation_rmse", "hesitation_drift", "retry_voc", "expert_voc", "success_gap")
+BINS = tuple(f"hesitation_rmse_{100 * a:.0f}_{100 * b:.0f}" for a, b in pairwise(SHARES))
+WHAT = {
+    "hesitation_rmse": "RMSE against the plateau of WVM's curve, hesitation segments (eq. 8); smaller is better",
+    **{
+        name: f"the same, hesitations of {name.split('_')[2]} to {name.split('_')[3]} % of the episode" for name in BINS
+    },
+    "hesitation_rmse_oracle": "the same against the oracle return",
+    "hesitation_rmse_simulator": "the same against the simulator's progress",
+    "hesitation_drift": "signed change of the value over a hesitation; 0 is right, a clock drifts up",
+    "retry_voc": "Spearman with WVM's curve where it falls; +1 falls with it, -1 rises",
+    "retry_voc_oracle": "the same against the oracle return",
+    "retry_voc_simulator": "the same against the simulator's progress",
+    "expert_voc": "Spearman with time, expert episodes (GVL)",
+    "expert_tau": "Kendall's tau-b with time, expert episodes",
+    "rmse": "RMSE against WVM's curve, all frames of successes",
+    "spearman": "Spearman with WVM's curve, all frames of successes",
+    "spearman_simulator": "Spearman with the simulator's progress, all episodes",
+    "error_change": "change of the value in the second after an error begins (retries and failures)",
+    "error_drop": "share of errors after which the value is lower a second later",
+    "error_rank": "share of advancing seconds that look better than the second after the error; 0.5 is chance",
+    "success_gap": "mean last value of successes minus that of failures",
+    "reversed_voc": "probe: VOC of experts played backwards; a value of the state is -1, a clock +1",
+    "static_voc": "probe: VOC of an expert's first frame repeated; a value of the state is undefined",
+    "instruction_gap": "probe: last value of experts minus that under another task's instruction",
+}
+ORDERS = ("retry_voc", "expert_voc")  # whose defined share is reported
+
+
+@dataclass
+class Scored:
+    """One episode under one model: prediction and truths in progress units (T,), and its scores by name."""
+
+    annotation: Annotation
+    predicted: Float
+    truths: dict[str, Float]
+    scores: dict[str, float]
+    success: bool = True
+    hz: float = 10.0
+
+
+@dataclass
+class Failure:
+    """An episode that could not be scored, and why: listed at the end, never the end of a run."""
+
+    model: str
+    episode: int
+    reason: str
+
+
+@dataclass
+class ModelScores:
+    """All scores of one model."""
+
+    model: str
+    episodes: list[Scored] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    fps: float | None = None
+    history: int = 1
+
+
+def in_progress_units(values: npt.NDArray[np.floating], scale: str, T: int, max_steps: int, success: bool) -> Float:
+    """Values (T + 1,) as progress (T,): viva 2V - 1; recap 1 + V max_steps / T, successes only; progress as it is.
+
+    A value of another scale, or a recap failure, keeps its own scale: orders mean something there, distances do not.
+    """
+    v = np.asarray(values, np.float64)[:T]
+    if scale == "viva":
+        return 2 * v - 1
+    if scale == "recap" and success:
+        return 1 + v * max_steps / T
+    return v
+
+
+def predict(value: ValueFunction, episode: Episode, what: str, max_steps: int) -> Float:
+    """The prediction of a model in progress units (T,).
+
+    ValueError naming what is wrong: a camera that the model reads and the episode lacks, a wrong length, a NaN.
+    """
+    cameras = getattr(getattr(value, "spec", None), "cameras", ())
+    if absent := [camera for camera in cameras if camera not in episode.images]:
+        raise ValueError(f"{what}: no camera {absent[0]!r}, there are {', '.join(episode.images) or 'none'}; record it")
+    values = np.asarray(value.score(episode))
+    if values.shape != (len(episode) + 1,):
+        raise ValueError(f"{what}: {values.shape} values for {len(episode) + 1} frames; return one per frame")
+    bad = ~np.isfinite(values)
+    if bad.any():
+        raise ValueError(f"{what}: the value of frame {int(bad.argmax())} is {values[bad][0]}; mend the model")
+    return in_progress_units(values, value.scale, len(episode), max_steps, episode.success)
+
+
+def score_episode(
+    predicted: Float, known: dict[str, Float], annotation: Annotation, hz: float, fps: float | None = None
+) -> dict[str, float]:
+    """Every score that an episode of its kind has, NaN where it is not defined.
+
+    predicted and the truths are at the control rate (T,); hesitation and order scores read the frames of `fps`.
+    """
+    T = len(predicted)
+    frames = metrics.sampled(T, hz, fps)
+    p, true = predicted[frames], {name: curve[frames] for name, curve in known.items()}
+    second = max(1, round(hz))
+    scores: dict[str, float] = {"spearman_simulator": _spearman(p, true["simulator"]), "last": float(predicted[-1])}
+    mistaken = np.zeros(T, bool)
+    if annotation.m >= 0:
+        mistaken[annotation.m : annotation.n + 1] = True
+    if annotation.kind != "failure":
+        scores["rmse"] = metrics.rmse(p, true["annotated"])
+        scores["spearman"] = _spearman(p, true["annotated"])
+    if annotation.kind == "expert":
+        scores["expert_voc"], scores["expert_tau"] = metrics.voc(p), metrics.tau_b(p)
+    if annotation.kind == "hesitation":
+        waiting = mistaken[frames]
+        error = metrics.hesitation_rmse(p, true["annotated"], waiting)
+        share = (annotation.n - annotation.m) / T
+        scores["hesitation_rmse"] = error
+        scores[BINS[int(np.searchsorted(SHARES, share, "right")) - 1]] = error
+        scores["hesitation_rmse_oracle"] = metrics.hesitation_rmse(p, true["oracle"], waiting)
+        scores["hesitation_rmse_simulator"] = metrics.hesitation_rmse(p, true["simulator"], waiting)
+        scores["hesitation_drift"] = metrics.hesitation_drift(p, waiting, 2)
+    if annotation.kind == "retry":
+        scores["retry_voc"] = metrics.retry_voc(p, true["annotated"])
+        scores["retry_voc_oracle"] = metrics.retry_voc(p, true["oracle"])
+        scores["retry_voc_simulator"] = metrics.retry_voc(p, true["simulator"])
+    if annotation.kind in ("retry", "failure") and annotation.m >= 0:
+        change = metrics.error_change(predicted, annotation.m, second)
+        scores["error_change"] = change
+        scores["error_drop"] = math.nan if math.isnan(change) else float(change < 0)
+        scores["error_rank"] = metrics.error_rank(predicted, annotation.m, second, ~mistaken)
+    return scores
+
+
+def _spearman(p: Float, truth: Float) -> float:
+    return math.nan if np.isnan(truth).any() else metrics.spearman(p, truth)
+
+
+def score_model(
+    name: str,
+    value: ValueFunction,
+    episodes: Any,
+    annotations: Sequence[Annotation],
+    probe_experts: int = 3,
+    max_steps: int = 0,
+) -> ModelScores:
+    """Score a model on the annotated episodes of a store or view; what cannot be scored is listed and left out.
+
+    The first `probe_experts` experts of each task are also scored reversed, static and with another task's words.
+    """
+    out = ModelScores(name, fps=value.fps, history=value.history)
+    position = {row["episode_index"]: i for i, row in enumerate(episodes.index)}
+    words = {a.task: episodes.index[position[a.episode]]["tasks"][0] for a in annotations if a.episode in position}
+    probed: dict[str, int] = {}
+    limit = max_steps or episodes.spec.max_steps
+    for annotation in annotations:
+        what = f"{name}: episode {annotation.episode}"
+        try:
+            episode = episodes[position[annotation.episode]]
+            known = truths(episode, annotation)
+            predicted = predict(value, episode, what, limit)
+            scores = score_episode(predicted, known, annotation, episode.hz, value.fps)
+            if annotation.kind == "expert" and probed.get(annotation.task, 0) < probe_experts:
+                probed[annotation.task] = probed.get(annotation.task, 0) + 1
+                others = sorted({w for task, w in words.items() if task != annotation.task} - {episode.instruction})
+                scores |= _probe_scores(value, episode, predicted, what, limit, others, probed[annotation.task])
+        except (ValueError, IndexError, KeyError, FloatingPointError) as error:  # an episode's fault, not the run's
+            out.failures.append(Failure(name, annotation.episode, str(error).removeprefix(f"{what}: ")))
+            continue
+        out.episodes.append(Scored(annotation, predicted, known, scores, episode.success, episode.hz))
+    return out
+
+
+def _probe_scores(
+    value: ValueFunction, episode: Episode, predicted: Float, what: str, limit: int, others: list[str], k: int
+) -> dict[str, float]:
+    frames = metrics.sampled(len(episode), episode.hz, value.fps)
+    scores = {
+        "reversed_voc": metrics.voc(predict(value, probes.reversed_video(episode), what, limit)[frames]),
+        "static_voc": metrics.voc(predict(value, probes.static_video(episode), what, limit)[frames]),
+    }
+    if others:
+        other = probes.wrong_instruction(episode, others[k % len(others)])
+        scores["instruction_gap"] = float(predicted[-1] - predict(value, other, what, limit)[-1])
+    return scores
+
+
+def rows_of(result: ModelScores) -> list[dict[str, Any]]:
+    """One row per score: name, what, mean over tasks of the means over episodes, low, high, n, undefined, mean_as_zero.
+
+    mean_as_zero counts an undefined score as 0 (an undefined order is neither good nor bad).
+    """
+    rows = []
+    for name, what in WHAT.items():
+        if name == "success_gap":
+            tasks = _tasks(result)
+            won = [_last(result, task, True) for task in tasks]
+            lost = [_last(result, task, False) for task in tasks]
+            mean, low, high = bootstrap_strata(won, lost)
+            n = sum(len(w) + len(g) for w, g in zip(won, lost, strict=True) if w and g)
+            rows.append(_row(result.model, name, what, mean, low, high, n, 0, mean))
+            continue
+        every = [[s.scores[name] for s in result.episodes if s.annotation.task == t and name in s.scores]
+                 for t in _tasks(result)]  # fmt: skip
+        defined = [[x for x in group if not math.isnan(x)] for group in every]
+        n, total = sum(map(len, defined)), sum(map(len, every))
+        if total:
+            mean, low, high = bootstrap_strata(defined)
+            zero = bootstrap_strata([np.nan_to_num(group) for group in every])[0]
+            rows.append(_row(result.model, name, what, mean, low, high, n, total - n, zero))
+    return rows
+
+
+def _row(model: str, name: str, what: str, mean: float, low: float, high: float, n: int, undefined: int, zero: float):  # type: ignore[no-untyped-def]
+    row = {"model": model, "name": name, "what": what, "mean": mean, "low": low, "high": high}
+    return row | {"n": n, "undefined": undefined, "mean_as_zero": zero}
+
+
+def _tasks(result: ModelScores) -> list[str]:
+    return list(dict.fromkeys(s.annotation.task for s in result.episodes))
+
+
+def _last(result: ModelScores, task: str, success: bool) -> list[float]:
+    return [s.scores["last"] for s in result.episodes
+            if s.annotation.task == task and (s.annotation.kind != "failure") == success]  # fmt: skip
+
+
+def headline(result: ModelScores, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The model's row of summary.json: the headline scores, each with _low and _high, `defined` and n."""
+    by_name = {row["name"]: row for row in rows}
+    out: dict[str, Any] = {"model": result.model}
+    for name in HEADLINE:
+        row = by_name.get(name, {"mean": math.nan, "low": math.nan, "high": math.nan})
+        out |= {name: row["mean"], f"{name}_low": row["low"], f"{name}_high": row["high"]}
+    orders = [not math.isnan(s.scores[name]) for s in result.episodes for name in ORDERS if name in s.scores]
+    share, low, high = bootstrap_mean(np.array(orders, float))
+    out |= {"defined": share, "defined_low": low, "defined_high": high}
+    return out | {"n": len(result.episodes), "failed": len(result.failures), "fps": result.fps}
+
+
+def worst(result: ModelScores) -> list[tuple[float, Scored]]:
+    """The episodes from worst to best: RMSE against WVM's curve, for failures the last value; ties by episode."""
+    scored = [(s.scores["rmse"] if "rmse" in s.scores else max(0.0, s.scores["last"]), s) for s in result.episodes]
+    return sorted(scored, key=lambda pair: (-pair[0] if not math.isnan(pair[0]) else 1.0, pair[1].annotation.episode))
