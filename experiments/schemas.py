@@ -20,6 +20,8 @@ from episodes.settings import require, require_one_of
 from episodes.types import MAX_PIXELS
 from networks.latents import LatentsConfig
 from valuefns.constant import ConstantConfig
+from valuefns.gvl.method import GVLConfig
+from valuefns.gvl.prefixes import RoboRewardConfig, TopRewardConfig
 from valuefns.oracle import OracleConfig
 from valuefns.viva_model import ViVaConfig
 
@@ -81,7 +83,7 @@ class RecapSimConfig:
     task: TaskConfig = MISSING
     collect: CollectConfig = field(default_factory=CollectConfig)
     latents: LatentsConfig = MISSING  # what turns images into latent frames, for values that read latents
-    valuefn: Any = MISSING  # viva, viva_tiny, constant, oracle
+    valuefn: Any = MISSING  # viva, viva_tiny, constant, oracle, gvl, topreward, roboreward
     policy: Any = MISSING  # flow, flow_tiny, pi05, pi05_tiny
     labeller: ExtractionConfig = MISSING  # how values become weights and indicators: paper, tiny
     methods: list[str] = field(default_factory=lambda: ["bc", "filtered_bc", "awr", "recap"])
@@ -132,6 +134,9 @@ def register() -> None:
     store.store("viva_schema", ViVaConfig, group="valuefn")
     store.store("constant_schema", ConstantConfig, group="valuefn")
     store.store("oracle_schema", OracleConfig, group="valuefn")
+    store.store("gvl_schema", GVLConfig, group="valuefn")
+    store.store("topreward_schema", TopRewardConfig, group="valuefn")
+    store.store("roboreward_schema", RoboRewardConfig, group="valuefn")
     store.store("flow_schema", FlowConfig, group="policy")
     store.store("pi05_schema", Pi05Config, group="policy")
     store.store("schema", ExtractionConfig, group="labeller")

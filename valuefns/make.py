@@ -27,7 +27,15 @@ def make_value(config: Any, latents: LatentsConfig, seed: int = 0, device: str =
         from valuefns.oracle import OracleValue
 
         return OracleValue(config)
-    raise ValueError(f"valuefn {config.name!r}: choose viva, constant or oracle")
+    if config.name == "gvl":
+        from valuefns.gvl.method import GVL
+
+        return GVL(config, device)
+    if config.name in ("topreward", "roboreward"):
+        from valuefns.gvl import prefixes
+
+        return (prefixes.TopReward if config.name == "topreward" else prefixes.RoboReward)(config, device)
+    raise ValueError(f"valuefn {config.name!r}: choose viva, constant, oracle, gvl, topreward or roboreward")
 
 
 def load_value(folder: Path, device: str = "cpu") -> ValueFunction:
