@@ -16,8 +16,10 @@ from episodes.returns import Float, annotated_return, oracle_return
 from episodes.store_index import named
 from episodes.types import SEGMENTS
 
-KINDS = ("hesitation", "retry")
-"""The types of a segment (WVM section 4)."""
+KINDS = ("hesitation", "retry", "failure")
+"""The types of a segment: WVM's two (section 4), and failure, from the frame of the error on."""
+EXPERT = "expert"
+"""The type of the one row, without m and n, of an episode that was looked at and has no segment."""
 HEADER = ("episode", "type", "m", "n")
 ANNOTATIONS = "annotations.csv"
 """Name of the file in a store's folder."""
@@ -33,10 +35,16 @@ class Segment:
     note: str = ""
 
     def check(self, T: int) -> None:
-        """Raise a ValueError unless the type is known and 0 < m < n < T - 1 for T frames (WVM appendix B)."""
+        """Raise a ValueError unless the type is known and 0 < m < n < T - 1 for T frames (WVM appendix B).
+
+        A failure may reach the last frame and be a single one.
+        """
         if self.type not in KINDS:
             raise ValueError(f"segment type is {self.type!r}; choose {' or '.join(KINDS)}")
-        if not 0 < self.m < self.n < T - 1:
+        if self.type == "failure":
+            if not 0 <= self.m <= self.n < T:
+                raise ValueError(f"failure [{self.m}, {self.n}] of {T} frames; it needs 0 <= m <= n < {T}")
+        elif not 0 < self.m < self.n < T - 1:
             raise ValueError(f"segment [{self.m}, {self.n}] of {T} frames; it needs 0 < m < n < {T - 1}")
 
 
@@ -45,43 +53,52 @@ Annotations = dict[int, tuple[Segment, ...]]
 
 
 def read_annotations(path: str | Path) -> Annotations:
-    """Read the csv; a row with an empty type, m and n says that its episode was reviewed and has no segment.
+    """Read the csv; further columns are left to their owners.
 
-    Errors: a missing file, another header, or a row that is no segment is a ValueError naming the file and line.
+    Errors: a missing file or column, or a row that is no segment, is a ValueError naming the file and line.
     """
     path = Path(path)
     found: dict[int, list[Segment]] = {}
     with named(path, "mend that line, or restore the file from a copy"):
-        rows = list(csv.reader(io.StringIO(path.read_text("utf-8"))))
-        if not rows or tuple(rows[0]) != HEADER:
-            raise ValueError(f"its first line is not {','.join(HEADER)}")
-        for number, row in enumerate(rows[1:], 2):
-            if len(row) != len(HEADER):
-                raise ValueError(f"line {number} has {len(row)} fields, expected {len(HEADER)}")
-            if not row[0].isdecimal():
-                raise ValueError(f"line {number}: episode is {row[0]!r}, expected a number")
-            segments = found.setdefault(int(row[0]), [])
-            if row[1:] == ["", "", ""]:
+        for number, row in enumerate(_rows(path)[1], 2):
+            episode, kind, m, n = (row[name] for name in HEADER)
+            if not episode.isdecimal():
+                raise ValueError(f"line {number}: episode is {episode!r}, expected a number")
+            segments = found.setdefault(int(episode), [])
+            if kind == EXPERT:
                 continue
-            if (
-                row[1] not in KINDS
-                or not (row[2].isdecimal() and row[3].isdecimal())
-                or not 0 < int(row[2]) < int(row[3])
-            ):
-                raise ValueError(f"line {number}: {','.join(row[1:])} is no type,m,n with 0 < m < n")
-            segments.append(Segment(row[1], int(row[2]), int(row[3])))
+            if kind not in KINDS or not (m.isdecimal() and n.isdecimal()) or not int(m) <= int(n):
+                raise ValueError(f"line {number}: {kind},{m},{n} is no type,m,n with m <= n")
+            segments.append(Segment(kind, int(m), int(n)))
     return {episode: tuple(sorted(s, key=lambda x: (x.m, x.n))) for episode, s in sorted(found.items())}
 
 
 def write_annotations(path: str | Path, annotations: Mapping[int, Iterable[Segment]]) -> None:
-    """Write the csv in one step, episodes in order."""
+    """Write the csv in one step, episodes in order; an episode keeps what further columns say of it."""
+    names, old = _rows(Path(path)) if Path(path).exists() else (list(HEADER), [])
+    more = {row["episode"]: row for row in reversed(old)}
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(HEADER)
+    writer = csv.DictWriter(out, names, lineterminator="\n", extrasaction="ignore", restval="")
+    writer.writeheader()
     for episode in sorted(annotations):
-        segments = sorted(annotations[episode], key=lambda s: (s.m, s.n))
-        writer.writerows([(episode, s.type, s.m, s.n) for s in segments] or [(episode, "", "", "")])
+        rows = [{"type": s.type, "m": s.m, "n": s.n} for s in sorted(annotations[episode], key=lambda s: (s.m, s.n))]
+        for row in rows or [{"type": EXPERT, "m": "", "n": ""}]:
+            writer.writerow(more.get(str(episode), {}) | {"episode": str(episode), **row})
     write_atomic(path, out.getvalue())
+
+
+def _rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """The column names and rows of the file, stripped of blanks."""
+    reader = csv.DictReader(io.StringIO(path.read_text("utf-8")))
+    names = list(reader.fieldnames or [])
+    if missing := [name for name in HEADER if name not in names]:
+        raise ValueError(f"it has no column {missing[0]!r}; its first line must name {','.join(HEADER)}")
+    rows = []
+    for number, row in enumerate(reader, 2):
+        if None in row or None in row.values():
+            raise ValueError(f"line {number} has another number of fields than the first line")
+        rows.append({name: value.strip() for name, value in row.items()})
+    return names, rows
 
 
 def check_segments(segments: Iterable[Segment], T: int) -> None:
@@ -97,11 +114,13 @@ def check_segments(segments: Iterable[Segment], T: int) -> None:
 def truth_curve(segments: Iterable[Segment], T: int, retry_divisor: Literal["T-2x", "T-1-2x"] = "T-2x") -> Float:
     """The true progress of a successful video of T frames with marked segments, shape (T,), in [0, 1].
 
-    One segment: `annotated_return` (WVM B.1-B.3). None: t / (T - 1). Several (ours): `oracle_return` of the
-    labels.
+    One segment: `annotated_return` (WVM B.1-B.3). None: t / (T - 1). Several (ours): `oracle_return` of the labels.
+    Errors: a segment that does not fit, or a failure (it has no end to measure progress by), is a ValueError.
     """
     marked = sorted(segments, key=lambda s: (s.m, s.n))
     check_segments(marked, T)
+    if any(segment.type == "failure" for segment in marked):
+        raise ValueError("truth_curve: a failure has no progress curve; use the simulator's progress")
     if len(marked) == 1:
         kind = cast(Literal["hesitation", "retry"], marked[0].type)
         return annotated_return(T, marked[0].m, marked[0].n, kind, retry_divisor)

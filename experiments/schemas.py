@@ -124,11 +124,46 @@ class RecapStudyConfig(RecapSimConfig):
     study: StudyConfig = field(default_factory=StudyConfig)
 
 
+@dataclass
+class RankDatasetsConfig:
+    """`python experiments/rank_datasets.py`: mean VOC of each store, and which episodes a threshold keeps."""
+
+    stores: list[str] = field(default_factory=list)  # folders of episode stores
+    valuefn: Any = MISSING  # gvl, topreward, roboreward, oracle; others with a checkpoint
+    checkpoint: str = ""  # folder of a trained value
+    per_store: int = 0  # episodes drawn from each store; 0: all
+    threshold: float = 0.5  # of VOC, above which GVL-SD calls an episode a success
+    seed: int = 0
+    device: str = "cpu"
+    runs: str = "runs"  # where run folders go
+    fresh: bool = False  # start anew instead of continuing the newest unfinished run of the same settings
+
+    def __post_init__(self) -> None:
+        require(self, per_store=(0, inf), threshold=(-1, 1), seed=(0, inf))
+
+
+@dataclass
+class ProposeSegmentsConfig:
+    """`python experiments/propose_segments.py`: intervals without progress, for people to review."""
+
+    store: str = MISSING  # folder of an episode store
+    valuefn: GVLConfig = MISSING  # its backend, camera, image_size, attempts and max_tokens are used
+    fps: float = 2.0  # frames per second shown
+    frames: int = 60  # at most, per episode
+    out: str = ""  # file to write; empty: proposals.json in the store's folder
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        require(self, fps=(1e-3, 1000), frames=(2, 1000))
+
+
 def register() -> None:
     """Register the schemas, once; every experiment calls it before Hydra composes."""
     store = ConfigStore.instance()
     store.store("recap_sim_schema", RecapSimConfig)
     store.store("recap_study_schema", RecapStudyConfig)
+    store.store("rank_datasets_schema", RankDatasetsConfig)
+    store.store("propose_segments_schema", ProposeSegmentsConfig)
     store.store("schema", TaskConfig, group="task")
     store.store("schema", LatentsConfig, group="latents")
     store.store("viva_schema", ViVaConfig, group="valuefn")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from episodes.annotations import KINDS, Segment
+from episodes.annotations import Segment
 from episodes.types import Episode
 from valuefns.gvl.backend import Backend
 from valuefns.gvl.frames import at_rate, camera_of, resized
@@ -72,7 +72,11 @@ def read_proposal(text: str, T: int) -> Proposal:
             dropped += 1
             continue
         kind = str(entry.get("type", "")).lower()
-        segments.append(Segment(kind if kind in KINDS else "hesitation", m, n, str(entry.get("description", ""))[:300]))
+        segments.append(
+            Segment(
+                kind if kind in ("hesitation", "retry") else "hesitation", m, n, str(entry.get("description", ""))[:300]
+            )
+        )
     completed = raw.get("task_completed")
     segments.sort(key=lambda s: (s.m, s.n))
     return Proposal(

@@ -50,10 +50,12 @@ def classified(told: Sequence[bool | None], truth: Sequence[bool]) -> Classified
     )
 
 
-def threshold_sweep(vocs: Sequence[float], truth: Sequence[bool]) -> list[dict[str, Any]]:
+def threshold_sweep(
+    vocs: Sequence[float], truth: Sequence[bool], thresholds: Sequence[float] = THRESHOLDS
+) -> list[dict[str, Any]]:
     """What GVL-SD keeps and gets right at each threshold of the paper's sweep."""
     rows = []
-    for threshold in THRESHOLDS:
+    for threshold in thresholds:
         told = by_voc(vocs, threshold)
         rows.append({"threshold": threshold, "kept": sum(told), **vars(classified(told, truth))})
     return rows
