@@ -89,6 +89,12 @@ def test_answers_under_way_when_another_fails_are_kept(tmp_path: Path) -> None:
         assert len(list((tmp_path / "cache").rglob("*.json"))) == backend.usage.answers
 
 
+def test_a_failure_ends_a_long_list_of_questions_at_once(tmp_path: Path) -> None:
+    with serving(echo, [status(401)] * 8) as server, pytest.raises(ValueError, match="refuses a request"):
+        make_backend(config(server, tmp_path, concurrency=4)).ask(questions(200))
+    assert len(server.bodies) <= 8
+
+
 def test_a_damaged_answer_is_named_and_not_believed(tmp_path: Path) -> None:
     with serving(echo) as server:
         make_backend(config(server, tmp_path)).ask(questions(1))

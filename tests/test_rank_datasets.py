@@ -2,19 +2,17 @@
 
 import csv
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hydra import compose, initialize_config_dir
 from some_episodes import make_spec
 from vlm_server import Server, made_episode, serving, truthful
 
 from episodes.store import EpisodeStore
-
-ROOT = Path(__file__).parent.parent
+from experiments import propose_segments, rank_datasets
+from experiments.schemas import CONF
 
 
 def run(experiment: str, *overrides: str) -> Path:
@@ -85,12 +83,6 @@ def test_other_values_and_bad_input_in_one_line(
         with pytest.raises(ValueError, match=message) as error:
             run("rank_datasets", stores[0], *overrides)
         assert "\n" not in str(error.value)
-
-
-def test_the_command_line(tmp_path: Path, stores: list[str]) -> None:
-    words = [sys.executable, str(ROOT / "experiments" / "rank_datasets.py"), "stores=[none]"]
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode != 0 and done.stderr.count("\n") == 1 and "not an episode store" in done.stderr
 
 
 def test_proposing_segments(tmp_path: Path, stores: list[str], capsys: pytest.CaptureFixture[str]) -> None:

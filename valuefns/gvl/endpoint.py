@@ -7,7 +7,8 @@ import io
 import os
 import threading
 from collections.abc import Sequence
-from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from typing import Any
 
 import requests
@@ -59,23 +60,15 @@ class Endpoint(Backend):
 
     def _answers(self, questions: Sequence[Question], keep: Keep) -> None:
         self._pace.resume()
-        failed: ValueError | None = None
         with ThreadPoolExecutor(self.config.concurrency, "vlm") as pool:
             futures = [pool.submit(self._answered, i, q, keep) for i, q in enumerate(questions)]
             try:
                 for future in as_completed(futures):
-                    try:
+                    with suppress(Stopped):  # because of another one, whose error comes
                         future.result()
-                    except (Stopped, CancelledError):
-                        pass
-                    except ValueError as error:  # those under way may still arrive: they are paid for
-                        failed = failed or error
-                        pool.shutdown(wait=False, cancel_futures=True)
-            finally:  # an interrupt too waits for what is under way, and for nothing else
+            finally:  # an error or an interrupt waits for what is under way, which is paid for, and for nothing else
                 self._pace.stop()
                 pool.shutdown(wait=True, cancel_futures=True)
-        if failed is not None:
-            raise failed
 
     def _answered(self, i: int, question: Question, keep: Keep) -> None:
         try:
