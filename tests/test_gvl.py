@@ -13,7 +13,7 @@ from episodes import Observation
 from episodes.store import EpisodeStore
 from valuefns.gvl.method import GVL, GVLConfig
 from valuefns.gvl.prefixes import RoboReward, RoboRewardConfig, TopReward, TopRewardConfig
-from valuefns.gvl.quality import dataset_quality, keep
+from valuefns.gvl.quality import dataset_quality, instruction_matrix, keep
 from valuefns.gvl.questions import BackendConfig
 from valuefns.gvl.success import SuccessQuestion, by_voc, classified, null_spread, success_vqa, threshold_sweep
 
@@ -236,6 +236,20 @@ def test_scores_from_one_to_five_and_their_stream(tmp_path: Path) -> None:
         assert {tuple(v) for v in seen[30:40]} == {(0.875, 0.5)} and tuple(seen[40]) == (1.0, 0.5)
         stream.reset(np.array([True, False]), ["lift", "lift"])
         assert stream.step([start, start])[0] == 0.5
+
+
+def test_a_video_stands_out_under_its_own_instruction(tmp_path: Path) -> None:
+    videos = [made_episode(0, instruction="lift the cube"), made_episode(1, instruction="open the drawer")]
+
+    def knows_tasks(parts: list) -> str:
+        # the second video's frames have no pattern under the first instruction, and the other way round
+        return truthful(parts) if own[0] in str(parts) else chance(parts)
+
+    with serving(knows_tasks) as server:
+        value = gvl(server, tmp_path)
+        own = ["lift the cube"]
+        matrix = instruction_matrix(value, videos, [v.instruction for v in videos])
+    assert matrix.shape == (2, 2) and matrix[:, 0] == pytest.approx([1, 1]) and (abs(matrix[:, 1]) < 0.9).all()
 
 
 @pytest.mark.parametrize("think", [False, True])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from episodes.intervals import bootstrap_mean
 from episodes.store import Episodes
 from episodes.types import Episode
 from valuefns.bench.metrics import voc
+from valuefns.gvl.method import GVL
 from valuefns.gvl.success import by_voc, null_spread
 from valuefns.protocol import ValueFunction
 
@@ -46,7 +47,7 @@ class Quality:
 
 def dataset_quality(value: ValueFunction, episodes: Sequence[Episode] | Episodes) -> Quality:
     """VOC of each episode by `value`: over the frames GVL was asked about, over every frame 0..T-1 for other values."""
-    if hasattr(value, "predict") and value.name == "gvl":
+    if isinstance(value, GVL):
         predictions = list(value.predict(episodes))
         return Quality(
             tuple(p.voc for p in predictions),
@@ -62,3 +63,10 @@ def dataset_quality(value: ValueFunction, episodes: Sequence[Episode] | Episodes
 def keep(vocs: Sequence[float], threshold: float) -> list[int]:
     """Positions of the episodes a filter at `threshold` keeps (undefined: dropped, unless the threshold is -1)."""
     return [i for i, kept in enumerate(by_voc(vocs, threshold)) if kept]
+
+
+def instruction_matrix(value: GVL, videos: Sequence[Episode], instructions: Sequence[str]) -> np.ndarray:
+    """VOC of every video under every instruction, float64 (videos, instructions): its own should stand out (GVL)."""
+    asked = [replace(video, instruction=words) for video in videos for words in instructions]
+    vocs = [p.voc for p in value.predict(asked)]
+    return np.array(vocs).reshape(len(videos), len(instructions))
