@@ -21,6 +21,8 @@ from episodes.types import MAX_PIXELS
 from networks.latents import LatentsConfig
 from valuefns.constant import ConstantConfig
 from valuefns.distributional_model import DistributionalConfig
+from valuefns.gvl.method import GVLConfig
+from valuefns.gvl.prefixes import RoboRewardConfig, TopRewardConfig
 from valuefns.oracle import OracleConfig
 from valuefns.viva_model import ViVaConfig
 from valuefns.wvm_model import WVMConfig
@@ -83,7 +85,7 @@ class RecapSimConfig:
     task: TaskConfig = MISSING
     collect: CollectConfig = field(default_factory=CollectConfig)
     latents: LatentsConfig = MISSING  # what turns images into latent frames, for values that read latents
-    valuefn: Any = MISSING  # viva, wvm, distributional (each with _tiny), constant, oracle
+    valuefn: Any = MISSING  # viva, wvm, distributional (each with _tiny), constant, oracle, gvl, topreward, roboreward
     policy: Any = MISSING  # flow, flow_tiny, pi05, pi05_tiny
     labeller: ExtractionConfig = MISSING  # how values become weights and indicators: paper, tiny
     methods: list[str] = field(default_factory=lambda: ["bc", "filtered_bc", "awr", "recap"])
@@ -147,12 +149,47 @@ class MethodStudyConfig(RecapSimConfig):
     study: MethodStudyOptions = field(default_factory=MethodStudyOptions)
 
 
+@dataclass
+class RankDatasetsConfig:
+    """`python experiments/rank_datasets.py`: mean VOC of each store, and which episodes a threshold keeps."""
+
+    stores: list[str] = field(default_factory=list)  # folders of episode stores
+    valuefn: Any = MISSING  # gvl, topreward, roboreward, oracle; others with a checkpoint
+    checkpoint: str = ""  # folder of a trained value
+    per_store: int = 0  # episodes drawn from each store; 0: all
+    threshold: float = 0.5  # of VOC, above which GVL-SD calls an episode a success
+    seed: int = 0
+    device: str = "cpu"
+    runs: str = "runs"  # where run folders go
+    fresh: bool = False  # start anew instead of continuing the newest unfinished run of the same settings
+
+    def __post_init__(self) -> None:
+        require(self, per_store=(0, inf), threshold=(-1, 1), seed=(0, inf))
+
+
+@dataclass
+class ProposeSegmentsConfig:
+    """`python experiments/propose_segments.py`: intervals without progress, for people to review."""
+
+    store: str = MISSING  # folder of an episode store
+    valuefn: GVLConfig = MISSING  # its backend, camera, image_size, attempts and max_tokens are used
+    fps: float = 2.0  # frames per second shown
+    frames: int = 60  # at most, per episode
+    out: str = ""  # file to write; empty: proposals.json in the store's folder
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        require(self, fps=(1e-3, 1000), frames=(2, 1000))
+
+
 def register() -> None:
     """Register the schemas, once; every experiment calls it before Hydra composes."""
     store = ConfigStore.instance()
     store.store("recap_sim_schema", RecapSimConfig)
     store.store("recap_study_schema", RecapStudyConfig)
     store.store("method_study_schema", MethodStudyConfig)
+    store.store("rank_datasets_schema", RankDatasetsConfig)
+    store.store("propose_segments_schema", ProposeSegmentsConfig)
     store.store("schema", TaskConfig, group="task")
     store.store("schema", LatentsConfig, group="latents")
     store.store("viva_schema", ViVaConfig, group="valuefn")
@@ -160,6 +197,9 @@ def register() -> None:
     store.store("distributional_schema", DistributionalConfig, group="valuefn")
     store.store("constant_schema", ConstantConfig, group="valuefn")
     store.store("oracle_schema", OracleConfig, group="valuefn")
+    store.store("gvl_schema", GVLConfig, group="valuefn")
+    store.store("topreward_schema", TopRewardConfig, group="valuefn")
+    store.store("roboreward_schema", RoboRewardConfig, group="valuefn")
     store.store("flow_schema", FlowConfig, group="policy")
     store.store("pi05_schema", Pi05Config, group="policy")
     store.store("schema", ExtractionConfig, group="labeller")

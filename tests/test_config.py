@@ -72,6 +72,17 @@ def test_parts_are_swapped_on_the_command_line_whatever_the_preset() -> None:
     assert (mix.expert, mix.hesitation) == (0.4, 0.1)
 
 
+def test_vision_language_values_take_a_backend_by_its_own_word() -> None:
+    settings = composed("valuefn=gvl", "backend=vllm", "valuefn.backend.model=x", "labeller=gvl")
+    assert (settings.valuefn.name, settings.valuefn.frames, settings.valuefn.backend.key_env) == ("gvl", 30, "")
+    assert (settings.labeller.advantage.kind, settings.labeller.advantage.n) == ("chunk", 2)
+    assert composed("valuefn=topreward", "backend=qwen").valuefn.backend.kind == "local"
+    assert composed("valuefn=gvl_oneshot").valuefn.shots == 1 and not composed("valuefn=gvl_no_shuffle").valuefn.shuffle
+    assert composed("valuefn=roboreward").valuefn.prefixes == 5
+    with pytest.raises(ConfigCompositionException):
+        composed("valuefn=constant", "backend=qwen")
+
+
 @pytest.mark.parametrize(
     ("override", "named"),
     [

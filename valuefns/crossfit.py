@@ -46,7 +46,7 @@ def run_fold(job: FoldJob) -> list[np.ndarray]:
     else:
         value = make_value(job.config, job.latents, job.seed, job.device).fit(store.select(job.train), job.folder)
         value.save(job.folder)
-    return [value.score(store[i]) for i in job.held]
+    return value.score_all(store.select(job.held))
 
 
 def cross_fit(

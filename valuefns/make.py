@@ -44,7 +44,18 @@ def make_value(config: Any, latents: LatentsConfig, seed: int = 0, device: str =
         from valuefns.bench.probes import PROBES
 
         return PROBES[config.name]()
-    raise ValueError(f"valuefn {config.name!r}: choose viva, wvm, distributional, constant, oracle, clock or random")
+    if config.name == "gvl":
+        from valuefns.gvl.method import GVL
+
+        return GVL(config, device)
+    if config.name in ("topreward", "roboreward"):
+        from valuefns.gvl import prefixes
+
+        return (prefixes.TopReward if config.name == "topreward" else prefixes.RoboReward)(config, device)
+    raise ValueError(
+        f"valuefn {config.name!r}: choose viva, wvm, distributional, constant, oracle, gvl, topreward, "
+        "roboreward, clock or random"
+    )
 
 
 def load_value(folder: Path, device: str = "cpu") -> ValueFunction:

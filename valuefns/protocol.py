@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -44,6 +44,10 @@ class ValueFunction(ABC):
     @abstractmethod
     def score(self, episode: Episode, causal: bool = False) -> np.ndarray:
         """Return the value of each frame, float32 (T + 1,); the last entry is the final observation's."""
+
+    def score_all(self, episodes: Iterable[Episode], causal: bool = False) -> list[np.ndarray]:
+        """Return the values of several episodes, each float32 (T + 1,); a value that gains by it asks together."""
+        return [self.score(episode, causal) for episode in episodes]
 
     def stream(self, n: int) -> ValueStream:
         """Return a causal reader for n environments; a value that knows the episode's outcome has none."""

@@ -1,0 +1,1 @@
+"""Values read off vision-language models: GVL, TOPReward, RoboReward-style scores, success questions, segments."""

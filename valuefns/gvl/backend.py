@@ -1,0 +1,123 @@
+"""The common part of every backend: each question is asked once, kept, and counted."""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from valuefns.gvl.cache import AnswerCache
+from valuefns.gvl.questions import Answer, BackendConfig, Part, Question, Usage
+
+Keep = Callable[[int, Answer], None]
+"""Told each answer and the position of its question, from any thread."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prefixes:
+    """A video and the question asked after some of its prefixes: head, frames[:k], tail for each k in ends."""
+
+    head: str
+    frames: tuple[np.ndarray, ...]
+    ends: tuple[int, ...]  # 1 <= k <= len(frames), rising
+    tail: str
+
+    def parts(self, k: int) -> tuple[Part, ...]:
+        return (self.head, *self.frames[:k], self.tail)
+
+
+class Backend(ABC):
+    """Answers questions; equal questions are asked once, and once answered never again (`AnswerCache`).
+
+    Usage: backend.ask(questions) -> one Answer per question, in order. `usage` counts what it cost.
+    """
+
+    def __init__(self, config: BackendConfig) -> None:
+        self.config = config
+        self.usage = Usage()
+        self._cache = AnswerCache(config.cache)
+        self._lock = threading.Lock()  # of usage
+
+    @property
+    @abstractmethod
+    def identity(self) -> dict[str, Any]:
+        """What answers, as json: a part of every cache key."""
+
+    @abstractmethod
+    def _answers(self, questions: Sequence[Question], keep: Keep) -> None:
+        """Answer each question once, in any order, calling keep(position, answer) as soon as an answer is there."""
+
+    def ask(self, questions: Sequence[Question]) -> list[Answer]:
+        """Answer every question, from the cache where it is known.
+
+        Errors: what cannot be answered by asking again (no key, no such model, no images, too long) is a ValueError
+        that says what to do; the answers that came before it are kept.
+        """
+        asked = [self.identity | question.facts() for question in questions]
+        keys = [AnswerCache.key(facts) for facts in asked]
+        answers: dict[str, Answer] = {}
+        missing: dict[str, int] = {}
+        for i, key in enumerate(keys):
+            if key in answers or key in missing:
+                continue
+            known = self._cache.get(key)
+            if known is None:
+                missing[key] = i
+            else:
+                answers[key] = known
+                self._count(known, cached=True)
+        order = list(missing.values())
+
+        def keep(i: int, answer: Answer) -> None:
+            key = keys[order[i]]
+            self._cache.put(key, asked[order[i]], answer)
+            self._count(answer, cached=False)
+            answers[key] = answer
+
+        if order:
+            self._answers([questions[i] for i in order], keep)
+        return [answers[key] for key in keys]
+
+    @property
+    def together(self) -> int:
+        """How many episodes are worth asking about at once."""
+        return 1
+
+    def log_probabilities(self, videos: Sequence[Prefixes], word: str) -> list[np.ndarray]:
+        """Per video the log probability that the answer to each prefix begins with `word`; NaN where it is not told.
+
+        Here: the sum over the first tokens that are `word` but for blanks around it, among those the model lists.
+        """
+        asked = [Question(v.parts(k), 1, first_token=True) for v in videos for k in v.ends]
+        told = []
+        for answer in self.ask(asked):
+            found = [p for token, p in answer.first_token.items() if token.strip() == word]
+            told.append(float(np.logaddexp.reduce(found)) if found else float("nan"))
+        return np.split(np.array(told), np.cumsum([len(v.ends) for v in videos])[:-1])
+
+    def report(self) -> dict[str, Any]:
+        """What the answers cost so far, and who gave them."""
+        return {"backend": self.identity, **self.usage.report(self.config)}
+
+    def _count(self, answer: Answer, cached: bool) -> None:
+        with self._lock:
+            self.usage.add(answer, cached)
+
+    def _retried(self, reason: str) -> None:
+        with self._lock:
+            self.usage.retries[reason] = self.usage.retries.get(reason, 0) + 1
+
+
+def make_backend(config: BackendConfig, device: str = "cpu") -> Backend:
+    """Build the backend that `config` describes; a local model is loaded when it is first asked."""
+    if config.kind == "local":
+        from valuefns.gvl.local import LocalBackend
+
+        return LocalBackend(config, device)
+    from valuefns.gvl.endpoint import Endpoint
+
+    return Endpoint(config)

@@ -1,0 +1,201 @@
+"""Generative Value Learning: a vision-language model puts a percentage on shuffled frames (fit, score, predict)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from math import inf
+from pathlib import Path
+
+import numpy as np
+
+from episodes.settings import require, require_one_of
+from episodes.store import Episodes, EpisodeStore
+from episodes.types import Episode
+from valuefns.bench.metrics import voc
+from valuefns.gvl.backend import Backend, make_backend
+from valuefns.gvl.frames import batches, camera_of, evenly, examples_from, resized, same_episode, shuffled
+from valuefns.gvl.parsing import parse_percentages
+from valuefns.gvl.prompts import Shown, gvl_prompt
+from valuefns.gvl.questions import Answer, BackendConfig, Question
+from valuefns.protocol import ValueFunction
+
+
+@dataclass
+class GVLConfig:
+    """GVL's settings; the defaults are the paper's (arXiv 2411.04549, sections 3 and 4)."""
+
+    name: str = "gvl"
+    backend: BackendConfig = field(default_factory=BackendConfig)
+    frames: int = 30  # per episode, evenly spaced (WVM's comparison: 32)
+    shuffle: bool = True  # False: the paper's ablation, frames in order of time
+    context: str = "video"  # video: all frames in one prompt; single: the paper's ablation, one prompt per frame
+    camera: str = ""  # which view; empty: the first
+    image_size: int = 0  # pixels of the longest side as sent; 0: as recorded
+    goal: str = "auto"  # text, image (the episode's last frame), or auto: text where there is an instruction
+    shots: int = 0  # in-context example episodes, 0 to 5
+    shots_store: str = ""  # a store the examples come from (another task or robot); empty: what it was fitted on
+    attempts: int = 3  # asks at most so often for an answer with a value for every frame
+    missing: float = 0.5  # share of frames without a value above which a whole episode has none
+    max_tokens: int = 4096  # of an answer
+    seed: int = 0  # of the permutations and the choice of examples
+
+    def __post_init__(self) -> None:
+        require(self, frames=(3, 1000), image_size=(0, 8192), shots=(0, 5), attempts=(1, 20), missing=(0, 1))
+        require(self, max_tokens=(1, inf), seed=(0, inf))
+        require_one_of(self, context=("video", "single"), goal=("auto", "text", "image"))
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What GVL said of one episode: progress in [0, 1] at `frames` (m,) of it, NaN where the model gave no value."""
+
+    frames: np.ndarray  # int (m,), 0 first and T last
+    progress: np.ndarray  # float64 (m,)
+    asked: int  # questions
+    refused: int  # answers without a single value
+
+    @property
+    def missing(self) -> int:
+        return int(np.isnan(self.progress).sum())
+
+    @property
+    def voc(self) -> float:
+        """VOC over the predicted frames but the anchor's (0, given); NaN where undefined."""
+        told = ~np.isnan(self.progress[1:])
+        return voc(self.progress[1:][told])
+
+    def values(self, T: int, most_missing: float) -> np.ndarray:
+        """V = (1 + p) / 2 for every frame, float32 (T + 1,), linear between those with a value, the anchor's p = 0.
+
+        All NaN where more than the share `most_missing` has no value: then there is nothing to interpolate honestly.
+        """
+        told = ~np.isnan(self.progress)
+        if self.missing > most_missing * len(self.frames) or not told[1:].any():
+            return np.full(T + 1, np.nan, np.float32)
+        progress = self.progress.copy()
+        progress[0], told[0] = 0.0, True
+        return ((1 + np.interp(np.arange(T + 1), self.frames[told], progress[told])) / 2).astype(np.float32)
+
+
+class GVL(ValueFunction):
+    """GVL (arXiv 2411.04549): v_1~, ..., v_T~ = VLM(o_1~, ..., o_T~; instruction, o_1), then un-shuffled (eq. 3).
+
+    `frames` evenly spaced frames 0..T (the final observation's is the last) are shuffled by a seeded permutation behind
+    an anchor, the first frame at 0 %. The model writes a description and a percentage for each. An answer that lacks
+    frames is asked for again, at most `attempts` times; the one with the most values counts, what it lacks is NaN
+    (`predict`). Exposed value: V = (1 + p) / 2 (ViVa's scale of a success), linear between the frames. With `shots`,
+    `fit` draws successes whose shuffled (frame, t / T) pairs precede the question (eq. 4).
+    Usage: GVL(config).fit(store).score(store[0]); `backend.report()` tells tokens and cost.
+    Differs from the paper: percentages keep their decimals; values of separate answers are never mixed.
+    """
+
+    name = "gvl"
+
+    def __init__(self, config: GVLConfig, device: str = "cpu", backend: Backend | None = None) -> None:
+        self.config = config
+        self.backend = backend or make_backend(config.backend, device)
+        self._examples: list[Episode] = []
+
+    def fit(self, store: Episodes, folder: Path | None = None) -> GVL:
+        config = self.config
+        if config.shots:
+            source = EpisodeStore.open(config.shots_store) if config.shots_store else store
+            self._examples = examples_from(source, config.shots, config.seed)
+        return self
+
+    def score(self, episode: Episode, causal: bool = False) -> np.ndarray:
+        return self.score_all([episode], causal)[0]
+
+    def score_all(self, episodes: Iterable[Episode], causal: bool = False) -> list[np.ndarray]:
+        if causal:
+            raise ValueError(
+                "value 'gvl' sees the whole episode, so it has no causal form; use valuefn=topreward or viva"
+            )
+        values = []
+        for some in batches(episodes, self.backend.together):
+            told = self._predict(some)
+            values += [p.values(len(e), self.config.missing) for e, p in zip(some, told, strict=True)]
+        return values
+
+    def predict(self, episodes: Iterable[Episode]) -> Iterator[Prediction]:
+        """Ask about each episode; several are asked about at once, as many as the backend takes together."""
+        for some in batches(episodes, self.backend.together):
+            yield from self._predict(some)
+
+    def _predict(self, episodes: Sequence[Episode]) -> list[Prediction]:
+        config = self.config
+        jobs = [_Job(e, config, self._shown(e)) for e in episodes]
+        for attempt in range(config.attempts):
+            open_jobs = [(job, k) for job in jobs for k in job.open()]
+            if not open_jobs:
+                break
+            answers = self.backend.ask([job.question(k, attempt) for job, k in open_jobs])
+            for (job, k), answer in zip(open_jobs, answers, strict=True):
+                job.take(k, answer)
+        return [job.prediction() for job in jobs]
+
+    def _shown(self, episode: Episode) -> list[tuple[str, Shown]]:
+        config = self.config
+        if config.shots and not self._examples:
+            raise ValueError(f"gvl: shots={config.shots} but not fitted; fit it on a store with successes first")
+        others = [e for e in self._examples if not same_episode(e, episode)][: config.shots]
+        shown: list[tuple[str, Shown]] = []
+        for example in others:
+            frames = evenly(len(example), config.frames)
+            order = shuffled(len(frames), config.seed + 1, example)
+            images = example.images[camera_of(example, config.camera if config.camera in example.images else "")]
+            shown.append(
+                (
+                    example.instruction,
+                    [(resized(images[t], config.image_size), t / len(example)) for t in frames[order]],
+                )
+            )
+        return shown
+
+
+class _Job:
+    """The questions about one episode and the best answer to each so far."""
+
+    def __init__(self, episode: Episode, config: GVLConfig, examples: list[tuple[str, Shown]]) -> None:
+        self.config, self.examples = config, examples
+        self.images = episode.images[camera_of(episode, config.camera)]
+        self.frames = evenly(len(episode), config.frames)
+        n = len(self.frames)
+        self.order = shuffled(n, config.seed, episode) if config.shuffle else np.arange(n)
+        self.groups = [self.order] if config.context == "video" else [np.array([i]) for i in self.order]
+        self.instruction = episode.instruction
+        by_image = config.goal == "image" or (config.goal == "auto" and not episode.instruction.strip())
+        if not by_image and not episode.instruction.strip():
+            raise ValueError(f"gvl: episode with seed {episode.provenance.seed} has no instruction; use goal=image")
+        self.goal_image = self._image(len(episode)) if by_image else None
+        self.progress = np.full(n, np.nan)
+        self.asked = self.refused = 0
+
+    def open(self) -> list[int]:
+        """The groups that still lack a value."""
+        return [k for k, group in enumerate(self.groups) if np.isnan(self.progress[group]).any()]
+
+    def question(self, k: int, attempt: int) -> Question:
+        config, frames = self.config, [self._image(self.frames[i]) for i in self.groups[k]]
+        anchor = self._image(0) if config.context == "video" else None
+        parts = gvl_prompt(
+            self.instruction, self.goal_image, anchor, frames, self.examples, config.shuffle, again=attempt > 0
+        )
+        return Question(parts, config.max_tokens, attempt)
+
+    def take(self, k: int, answer: Answer) -> None:
+        group = self.groups[k]
+        values = parse_percentages(answer.text, len(group), cut=answer.finish == "length") / 100
+        if answer.finish == "refusal":
+            values[:] = np.nan
+        self.asked += 1
+        self.refused += bool(np.isnan(values).all())
+        if np.isnan(values).sum() < np.isnan(self.progress[group]).sum():
+            self.progress[group] = values
+
+    def prediction(self) -> Prediction:
+        return Prediction(self.frames, self.progress, self.asked, self.refused)
+
+    def _image(self, t: int) -> np.ndarray:
+        return resized(self.images[t], self.config.image_size)

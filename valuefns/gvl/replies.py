@@ -1,0 +1,152 @@
+"""Reading what an endpoint sent: an answer, a reason to ask again, or an error that says what to do."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import requests
+
+from episodes.files import one_line
+from valuefns.gvl.questions import Answer, BackendConfig
+
+_LONGEST_HOLD = 120.0  # seconds; an endpoint that asks for more is tried again before
+_BUSY = {408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529}
+_LONG = ("context_length", "context length", "maximum context", "context window", "too many tokens", "too long",
+         "max_model_len", "maximum number of tokens", "input length")  # fmt: skip
+_NO_IMAGES = ("image", "multimodal", "multi-modal", "vision", "content must be a string", "expected a string")
+
+
+class Again(Exception):
+    """A reason to make the request again: kind for the count, words for the message, seconds to hold everybody."""
+
+    def __init__(self, kind: str, message: str, way_out: str, seconds: float = 0.0) -> None:
+        super().__init__(message)
+        self.kind, self.message, self.way_out, self.seconds = kind, message, way_out, seconds
+
+
+def read_reply(reply: requests.Response, config: BackendConfig, hide: Callable[[str], str]) -> Answer:
+    """The answer in a reply of {url}/chat/completions; raises Again, or ValueError where asking again is no use.
+
+    `hide` takes secrets out of what the endpoint says.
+    """
+    status = reply.status_code
+    raw = _json(reply)
+    error = raw.get("error") if isinstance(raw, dict) else None
+    if status != 200 or error:
+        _refuse(status, error, raw, reply, config, hide)
+    if raw is None:
+        html = reply.text.lstrip()[:1] == "<"
+        message = "answers with a web page" if html else "its answers are not readable json"
+        way_out = "check the url (it usually ends in /v1)" if html else "run the same command again later"
+        raise Again("broken", message, way_out)
+    try:
+        answer = _answer(raw)
+        return replace(answer, text=hide(answer.text))
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError):
+        raise Again("broken", "its answers are no chat completions", "check the url (it usually ends in /v1)") from None
+
+
+def _json(reply: requests.Response) -> Any:
+    try:
+        return json.loads(reply.content)
+    except ValueError:
+        return None
+
+
+def _answer(raw: Any) -> Answer:
+    choice = raw["choices"][0]
+    message = choice["message"]
+    content = message.get("content")
+    if isinstance(content, list):
+        content = "".join(part.get("text", "") for part in content if isinstance(part, dict))
+    if content is not None and not isinstance(content, str):
+        raise ValueError
+    reason = choice.get("finish_reason")
+    refused = bool(message.get("refusal")) or reason == "content_filter"
+    text = content or (message.get("refusal") if refused else "") or ""
+    usage = raw.get("usage") if isinstance(raw.get("usage"), dict) else {}
+    return Answer(
+        text,
+        "refusal" if refused else "length" if reason == "length" else "stop",
+        _count(usage.get("prompt_tokens")),
+        _count(usage.get("completion_tokens")),
+        _first_token(choice.get("logprobs")),
+    )
+
+
+def _first_token(logprobs: Any) -> dict[str, float]:
+    entries = (logprobs or {}).get("content") or []
+    if not entries:
+        return {}
+    listed = [*(entries[0].get("top_logprobs") or []), entries[0]]
+    return {str(e["token"]): float(e["logprob"]) for e in reversed(listed)}
+
+
+def _count(value: Any) -> int:
+    return value if type(value) is int and value >= 0 else -1
+
+
+def _refuse(
+    status: int, error: Any, raw: Any, reply: requests.Response, config: BackendConfig, hide: Callable[[str], str]
+) -> None:
+    """Raise what an error reply means."""
+    code = str(error.get("code") or error.get("type") or "") if isinstance(error, dict) else ""
+    said = error.get("message") if isinstance(error, dict) else error
+    if not isinstance(said, str):
+        said = raw.get("detail") or raw.get("message") if isinstance(raw, dict) else ""
+    said = one_line(hide(str(said or "").strip()))[:200]
+    if status == 200:  # some gateways put the upstream's failure into a success
+        number = error.get("code") if isinstance(error, dict) else None
+        status = number if isinstance(number, int) and 400 <= number < 600 else 502
+    low = f"{code} {said}".lower()
+    quoted = f': "{said}"' if said else ""
+    where = config.url
+    if "insufficient_quota" in low:
+        raise ValueError(f"{where}: the account has no credit left{quoted}; top it up, the answers that came are kept")
+    if status in _BUSY or status >= 500:
+        busy = "run the same command again later, the answers that came are kept"
+        kind = "busy" if status == 429 else "broken"
+        raise Again(kind, f"HTTP {status}{quoted} after {config.tries} tries", busy, _hold(reply))
+    if status in (401, 403):
+        holder = f"the key in {config.key_env}" if config.key_env else "a request without a key (set backend.key_env)"
+        raise ValueError(f"{where}: refuses {holder} (HTTP {status}); check the key and what it may use")
+    if 300 <= status < 400:
+        raise ValueError(f"{where}: answers with a redirect (HTTP {status}); give the final url in backend.url")
+    if status in (404, 405):
+        raise ValueError(
+            f"{where}: no chat completions or no model {config.model!r} there (HTTP {status}{quoted}); check "
+            "backend.url (it usually ends in /v1) and backend.model"
+        )
+    if status == 413 or any(word in low for word in _LONG):
+        raise ValueError(
+            f"{where}: the prompt does not fit the context of {config.model!r} (HTTP {status}{quoted}); lower frames, "
+            "shots or image_size, or choose a model with a longer context"
+        )
+    if "logprob" in low:
+        raise ValueError(f"{where}: {config.model!r} tells no log probabilities{quoted}; use valuefn=gvl or roboreward")
+    if any(word in low for word in _NO_IMAGES):
+        raise ValueError(
+            f"{where}: {config.model!r} takes no images (HTTP {status}{quoted}); choose a vision-language model"
+        )
+    raise ValueError(
+        f"{where}: refuses the request (HTTP {status}{quoted}); see backend.token_limit, backend.temperature and "
+        "backend.model"
+    )
+
+
+def _hold(reply: requests.Response) -> float:
+    """Seconds the Retry-After header asks for, a number or a date."""
+    header = reply.headers.get("Retry-After", "")
+    try:
+        seconds = float(header)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(header).timestamp() - time.time()
+        except (TypeError, ValueError):
+            return 0.0
+    return min(max(seconds, 0.0), _LONGEST_HOLD) if seconds == seconds else 0.0
