@@ -14,6 +14,7 @@ import json
 import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two busy processes with two threads each collapse on two cores
 
@@ -111,17 +112,28 @@ def done(settings: MethodStudyConfig, arm: StudyArm) -> bool:
     path = cell_path(settings, arm.name)
     if not path.exists():
         return False
-    if read_json(path, dict, "remove it; the same command makes it anew").get("settings") != identity(settings, arm):
-        raise ValueError(f"{path}: made with other settings; use another study.results, or remove that folder")
+    cell = read_json(path, dict, "remove it; the same command makes it anew")
+    changed = first_difference(cell.get("settings"), identity(settings, arm))
+    if changed:
+        raise ValueError(f"{path}: made with {changed}; use another study.results, or remove that file")
     return True
 
 
-def identity(settings: MethodStudyConfig, arm: StudyArm) -> str:
-    """What an arm's outcome depends on, as a short digest."""
-    facts = {
-        k: v for k, v in asdict(arm_settings(settings, arm)).items() if k not in (*NOT_IDENTITY, "study", "values")
-    }
-    return digest(facts | {"methods": [], "preset": ""}, arm)
+def identity(settings: MethodStudyConfig, arm: StudyArm) -> dict[str, Any]:
+    """What an arm's outcome depends on, as plain json."""
+    others = (*NOT_IDENTITY, "study", "values", "methods", "preset")
+    facts = {k: v for k, v in asdict(arm_settings(settings, arm)).items() if k not in others}
+    plain = json.loads(json.dumps(facts, default=str))
+    assert isinstance(plain, dict)
+    return plain
+
+
+def first_difference(old: Any, new: Any, name: str = "") -> str:
+    """The first setting that both have and that differs, in words; a setting that came later has its default."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        found = (first_difference(old[k], new[k], f"{name}.{k}".lstrip(".")) for k in old if k in new)
+        return next((text for text in found if text), "")
+    return "" if old == new else f"{name}={old}, now {new}"
 
 
 def arm_settings(settings: MethodStudyConfig, arm: StudyArm) -> MethodStudyConfig:
@@ -159,7 +171,7 @@ def run_path(settings: MethodStudyConfig, arm: StudyArm) -> Path:
         Path(settings.runs)
         / "method_study"
         / f"{task_name(settings)}-seed{settings.seed}"
-        / (f"{arm.name}-{identity(settings, arm)}")
+        / (f"{arm.name}-{digest(identity(settings, arm))}")
     )
 
 
