@@ -11,6 +11,7 @@ from agents.extraction import labeller
 from episodes import seeds
 from episodes.files import one_line
 from experiments.schemas import RecapSimConfig
+from valuefns.gvl.backend import make_backend
 from valuefns.make import reads_latents
 
 
@@ -25,6 +26,8 @@ def check(settings: RecapSimConfig) -> None:
 
 def check_common(settings: RecapSimConfig) -> None:
     """The same for experiments that choose their methods themselves."""
+    if hasattr(settings.valuefn, "backend"):
+        make_backend(settings.valuefn.backend)  # refuses a missing key or model; asks nothing and loads nothing
     episodes = settings.collect.episodes
     if settings.folds > episodes:
         raise ValueError(f"folds={settings.folds}: there are {episodes} episodes; use collect.episodes or fewer folds")

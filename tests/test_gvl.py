@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,20 @@ def test_few_shot_examples_are_shuffled_pairs_and_never_the_scored_episode(tmp_p
     assert len([s for s in map(str, own) if s.startswith("\nExample")]) == 2
     assert not [s for s in map(str, own) if s.startswith("\nExample") and "lift cube 1" in s]  # that one failed
     assert any("fold the dress" in str(s) for s in cross) and not any("fold" in str(s) for s in own)
+
+
+def test_cross_fitting_scores_every_episode_and_leaves_the_bill(tmp_path: Path) -> None:
+    from networks.latents import LatentsConfig
+    from valuefns.crossfit import cross_fit
+
+    with EpisodeStore.create(tmp_path / "store", _spec()) as store, serving(truthful) as server:
+        store.append([made_episode(i, T=10) for i in range(4)])
+        config = GVLConfig(backend=backend(server, tmp_path, price_in=1.0), frames=6, shots=1)
+        values = cross_fit(config, LatentsConfig(), store, 2, tmp_path / "folds")
+        for value, episode in zip(values, store, strict=True):
+            np.testing.assert_allclose(value, (1 + episode.progress) / 2, atol=0.02)
+    bills = [json.loads((tmp_path / "folds" / f"fold-{k}" / "usage.json").read_text()) for k in range(2)]
+    assert [b["answers"] for b in bills] == [2, 2] and bills[0]["dollars"] == pytest.approx(200e-6)
 
 
 def _spec() -> Any:

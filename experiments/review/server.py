@@ -8,7 +8,7 @@ import threading
 from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qs, urlsplit
 
 from PIL import Image
@@ -21,6 +21,10 @@ from episodes.types import Episode
 PROPOSALS = "proposals.json"
 """Name of the file of proposals in a store's folder: {episode: {segments: [{type, m, n, note}], summary, ...}}."""
 _PAGE = Path(__file__).with_name("page.html")
+_INSIDE = (
+    "default-src 'self'; img-src 'self' data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+    "frame-ancestors 'none'"
+)
 _MOST = 1 << 20  # bytes of a request
 
 
@@ -135,7 +139,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _ours(self) -> bool:
         """Whether the page itself asks: another site's page, or a name that was bent to this address, does not."""
-        host = f"127.0.0.1:{self.server.server_address[1]}"
+        host = f"127.0.0.1:{cast(ThreadingHTTPServer, self.server).server_port}"
         origin = self.headers.get("Origin")
         if self.headers.get("Host") == host and origin in (None, f"http://{host}"):
             return True
@@ -153,8 +157,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(data)))
         self.send_header("X-Content-Type-Options", "nosniff")
-        inside = "default-src 'self'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; frame-ancestors 'none'"
-        self.send_header("Content-Security-Policy", inside)
+        self.send_header("Content-Security-Policy", _INSIDE)
         self.end_headers()
         self.wfile.write(data)
 

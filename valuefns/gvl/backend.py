@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from episodes.files import write_atomic
 from valuefns.gvl.cache import AnswerCache
 from valuefns.gvl.questions import Answer, BackendConfig, Part, Question, Usage
 
@@ -102,6 +105,11 @@ class Backend(ABC):
     def report(self) -> dict[str, Any]:
         """What the answers cost so far, and who gave them."""
         return {"backend": self.identity, **self.usage.report(self.config)}
+
+    def write_report(self, folder: Path | None) -> None:
+        """Write the report to usage.json in a folder, if there is one."""
+        if folder is not None:
+            write_atomic(folder / "usage.json", json.dumps(self.report(), indent=1) + "\n")
 
     def _count(self, answer: Answer, cached: bool) -> None:
         with self._lock:

@@ -96,9 +96,11 @@ class GVL(ValueFunction):
         self.config = config
         self.backend = backend or make_backend(config.backend, device)
         self._examples: list[Episode] = []
+        self._folder: Path | None = None
 
     def fit(self, store: Episodes, folder: Path | None = None) -> GVL:
         config = self.config
+        self._folder = folder
         if config.shots:
             source = EpisodeStore.open(config.shots_store) if config.shots_store else store
             self._examples = examples_from(source, config.shots, config.seed)
@@ -116,6 +118,7 @@ class GVL(ValueFunction):
         for some in batches(episodes, self.backend.together):
             told = self._predict(some)
             values += [p.values(len(e), self.config.missing) for e, p in zip(some, told, strict=True)]
+        self.backend.write_report(self._folder)
         return values
 
     def predict(self, episodes: Iterable[Episode]) -> Iterator[Prediction]:

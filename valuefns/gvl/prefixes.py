@@ -78,8 +78,10 @@ class PrefixValue(ValueFunction):
         self.config = config
         self.name = config.name
         self.backend = backend or make_backend(config.backend, device)
+        self._folder: Path | None = None
 
     def fit(self, store: Episodes, folder: Path | None = None) -> PrefixValue:
+        self._folder = folder
         return self
 
     def score(self, episode: Episode, causal: bool = False) -> np.ndarray:
@@ -90,6 +92,7 @@ class PrefixValue(ValueFunction):
         for some in batches(episodes, self.backend.together):
             told = self.predict(some, causal)
             values += [self._values(len(e), *t, causal) for e, t in zip(some, told, strict=True)]
+        self.backend.write_report(self._folder)
         return values
 
     def _values(self, T: int, frames: np.ndarray, progress: np.ndarray, causal: bool) -> np.ndarray:
