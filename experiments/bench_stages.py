@@ -82,19 +82,23 @@ def trained(settings: ValueBenchConfig, name: str, bench: Bench) -> ValueFunctio
     return fitted(settings, config, store)
 
 
+def needs_latents(config: Any) -> bool:
+    """Whether the value that `config` describes reads latent frames."""
+    return bool(getattr(config, "needs_latents", config.name == "viva"))
+
+
 def fitted(settings: Any, config: Any, store: Episodes) -> ValueFunction:
     """A value function trained on `store`, kept in the cache by everything that made it.
 
     `settings` has latents, cache, seed and device.
     """
-    needs_latents = getattr(config, "needs_latents", config.name == "viva")
     place = Path(settings.cache) / "values" / digest(
         BENCH_FORMAT, "bench", store.content_hash, config, settings.latents, settings.seed)  # fmt: skip
     weights = place / "model.safetensors"  # the last file that save writes
     with cache_entry(place):
         if weights.exists():
             return load_value(place, settings.device)
-        latents = fit_latents(settings, store) if needs_latents else settings.latents
+        latents = fit_latents(settings, store) if needs_latents(config) else settings.latents
         value = make_value(config, latents, settings.seed, settings.device).fit(store, place)
         value.save(place)
     return value

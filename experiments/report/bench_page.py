@@ -54,7 +54,7 @@ def _truth(scored: Scored) -> np.ndarray:
 
 def _panel(scored: Scored) -> tuple[str, dict[str, np.ndarray]]:
     a, T = scored.annotation, len(scored.predicted)
-    said = f"{a.task} {a.group if a.group != a.task else ''}".strip() or a.kind
+    said = f"{a.task.removeprefix('pick_place_')} {a.group or a.kind}".strip()
     columns: dict[str, Any] = {
         "episode": [a.episode] * T, "frame": np.arange(T), "variant": [said] * T, "success": [scored.success] * T,
         "segment": segments_of(scored), "value": scored.predicted, "oracle": scored.truths["annotated"],
@@ -98,7 +98,7 @@ def write_bench_report(run: Path) -> Path:
     for result in shown_models(results):
         panels = [_panel(scored) for _, scored in worst_of_each_kind(result, 4)]
         if panels:
-            figure = plots.value_curves(panels, "WVM's curve")
+            figure = plots.value_curves(panels, "WVM's curve", same_units=True)
             alt = f"Value of {result.model} against truth in its worst episodes"
             curves.append((result.model, inline_svg(figure, f"curves-{len(curves)}", alt)))
     lengths = [len(s.predicted) / s.hz for s in results[0].episodes] if results else []

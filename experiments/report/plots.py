@@ -103,10 +103,12 @@ def _box(x: float, y: float, fill: float) -> Path:
     return Path([(x - 0.4, bottom), (x - 0.4, top), (x + 0.4, top), (x + 0.4, bottom), (x - 0.4, bottom)], closed=True)
 
 
-def value_curves(shown: list[tuple[str, Columns]], truth_name: str = "oracle return") -> Figure:
+def value_curves(
+    shown: list[tuple[str, Columns]], truth_name: str = "oracle return", same_units: bool = False
+) -> Figure:
     """Value (left axis) against oracle return and simulator progress; one panel per (style, frames of an episode).
 
-    `truth_name` names what the column `oracle` holds.
+    `truth_name` names what the column `oracle` holds; with `same_units` one axis serves all, whatever their range.
     """
     columns = 2 if len(shown) <= 4 else 4
     with style():
@@ -114,8 +116,10 @@ def value_curves(shown: list[tuple[str, Columns]], truth_name: str = "oracle ret
         scores = np.concatenate([np.concatenate([e["value"], e["oracle"]]) for _, e in shown])
         scores = scores[np.isfinite(scores)]
         low, high = (scores.min(), scores.max()) if len(scores) else (0.0, 1.0)
-        own_axis = low < -0.05 or high > 1.25  # a scale other than [0, 1]: progress gets the right axis
-        low, high = (low, high) if own_axis else (0.0, max(1.0, high))
+        own_axis = not same_units and (
+            low < -0.05 or high > 1.25
+        )  # a scale other than [0, 1]: progress gets the right axis
+        low, high = (low, high) if own_axis else (min(0.0, low) if same_units else 0.0, max(1.0, high))
         margin = 0.08 * max(high - low, 1e-6)
         columns = min(len(axes), columns)
         for i, (ax, (kind, episode)) in enumerate(zip(axes, shown, strict=True)):
