@@ -32,7 +32,9 @@ class ValueBenchConfig:
 
     bench: BenchConfig = field(default_factory=BenchConfig)
     data: OwnDataConfig = field(default_factory=OwnDataConfig)
-    models: list[str] = field(default_factory=lambda: ["viva", "constant", "clock", "random", "oracle"])
+    models: list[str] = field(
+        default_factory=lambda: ["viva", "wvm", "distributional", "constant", "clock", "random", "oracle"]
+    )
     valuefns: dict[str, Any] = field(default_factory=dict)  # name -> settings of a value function
     checkpoints: dict[str, str] = field(default_factory=dict)  # name -> folder of a trained one, instead of training
     latents: LatentsConfig = MISSING  # for values that read latents

@@ -17,7 +17,7 @@ from experiments.stages import fit_latents
 from valuefns.bench.annotations import Annotation, read_csv
 from valuefns.bench.generate import Bench, generate
 from valuefns.bench.plan import BenchConfig
-from valuefns.make import load_value, make_value
+from valuefns.make import load_value, make_value, reads_latents
 from valuefns.protocol import ValueFunction
 
 BENCH_FORMAT = 1  # raise it when the generator makes other episodes from the same settings
@@ -82,11 +82,6 @@ def trained(settings: ValueBenchConfig, name: str, bench: Bench) -> ValueFunctio
     return fitted(settings, config, store)
 
 
-def needs_latents(config: Any) -> bool:
-    """Whether the value that `config` describes reads latent frames."""
-    return bool(getattr(config, "needs_latents", config.name == "viva"))
-
-
 def fitted(settings: Any, config: Any, store: Episodes) -> ValueFunction:
     """A value function trained on `store`, kept in the cache by everything that made it.
 
@@ -98,7 +93,7 @@ def fitted(settings: Any, config: Any, store: Episodes) -> ValueFunction:
     with cache_entry(place):
         if weights.exists():
             return load_value(place, settings.device)
-        latents = fit_latents(settings, store) if needs_latents(config) else settings.latents
+        latents = fit_latents(settings, store) if reads_latents(config) else settings.latents
         value = make_value(config, latents, settings.seed, settings.device).fit(store, place)
         value.save(place)
     return value

@@ -21,12 +21,13 @@ from episodes.files import write_atomic
 from experiments import bench_schemas
 from experiments.bench_files import load_scores, save_scores, saved
 from experiments.bench_schemas import ValueBenchConfig
-from experiments.bench_stages import make_bench, needs_latents, tested_of, trained
+from experiments.bench_stages import make_bench, tested_of, trained
 from experiments.checks import check_device, refusing
 from experiments.report.bench_page import draw_bench_videos, write_bench_report
 from experiments.run_folder import RunFolder, write_json
 from valuefns.bench.annotations import write_csv
 from valuefns.bench.scorecard import ModelScores, headline, rows_of, score_model
+from valuefns.make import reads_latents
 
 bench_schemas.register()
 
@@ -85,7 +86,7 @@ def check(settings: ValueBenchConfig) -> None:
     unknown = [m for m in settings.models if m not in known]
     if unknown or not settings.models or len(set(settings.models)) != len(settings.models):
         raise ValueError(f"models={list(settings.models)}: name some of {', '.join(dict.fromkeys(known))}, each once")
-    latent = [m for m in settings.models if m in settings.valuefns and needs_latents(settings.valuefns[m])]
+    latent = [m for m in settings.models if m in settings.valuefns and reads_latents(settings.valuefns[m])]
     if latent and settings.bench.image_size % 32 and not settings.data.path:
         raise ValueError(f"bench.image_size={settings.bench.image_size}: {latent[0]} needs multiples of 32; use 64")
     check_device(settings.device)
