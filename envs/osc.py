@@ -96,7 +96,7 @@ class FastControl:
         return False
 
     def _inputs(self) -> tuple[npt.NDArray[Any], ...]:
-        """What `set_torques` reads and writes beside the Jacobian and the mass matrix; none moves during a step."""
+        """What `set_torques` reads and writes beside the Jacobian and the mass matrix, for all substeps of a step."""
         arm, data = self._raw.robots[0].part_controllers["right"], self._data
         return (
             *(data.qpos, data.qvel, data.qfrc_bias, self._position, self._rotation),
