@@ -46,7 +46,7 @@ def encode_clips(encoder: LatentEncoder, frames: np.ndarray, rows: np.ndarray) -
         )  # (B V, C', 1 + k, H', W')
         return side_by_side(z[:, :, 1:].unflatten(0, (len(rows), -1)).permute(0, 3, 1, 2, 4, 5))
     used, place = np.unique(rows[:, 1:], return_inverse=True)
-    z = torch.as_tensor(encode_frames(encoder, frames[used])[0])
+    z = torch.as_tensor(encode_frames(encoder, frames[used], batch=16)[0])  # small enough for a cache
     return stack_frames(z[torch.as_tensor(place.reshape(len(rows), -1))].float())
 
 

@@ -67,7 +67,7 @@ class LatentEncoder(nn.Module):
             raise ValueError(f"image size {H} x {W}: latents need multiples of 32; set the task's image_size so")
         if self.config.name == "patch_pca":
             patches = _patches(images).to(self.components.device)
-            z = (patches - self.patch_mean) @ self.components.T  # (N, L, C')
+            z = patches.sub_(self.patch_mean) @ self.components.T  # (N, L, C')
             return z.transpose(1, 2).reshape(len(images), -1, H // 16, W // 16)
         x = images.to(self.latent_mean.device).permute(0, 3, 1, 2)[:, :, None].float() / 127.5 - 1
         z = self.vae.encode(x.to(self.vae.dtype)).latent_dist.mode()[:, :, 0].float()
@@ -153,7 +153,7 @@ def _patches(images: Tensor) -> Tensor:
     """uint8 (N, H, W, 3) -> float (N, L, 768) in [-1, 1], L = H/16 * W/16 in row order."""
     N, H, W, _ = images.shape
     x = images.reshape(N, H // 16, 16, W // 16, 16, 3).permute(0, 1, 3, 2, 4, 5)
-    return x.reshape(N, (H // 16) * (W // 16), 768).float() / 127.5 - 1
+    return x.reshape(N, (H // 16) * (W // 16), 768).float().div_(127.5).sub_(1)
 
 
 @torch.no_grad()

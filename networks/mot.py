@@ -75,7 +75,10 @@ class TextAttention:
         q = attn.norm_q(attn.to_q(hidden_states)).unflatten(2, (attn.heads, -1))
         k = attn.norm_k(attn.to_k(text)).unflatten(2, (attn.heads, -1))
         v = attn.to_v(text).unflatten(2, (attn.heads, -1))
-        out = _attend(q, k.expand(len(q), -1, -1, -1), v.expand(len(q), -1, -1, -1))
+        if len(k) == 1:  # all queries to one text: one long attention, and no copy of the text per window
+            out = _attend(q.flatten(0, 1)[None], k, v)[0].unflatten(0, q.shape[:2])
+        else:
+            out = _attend(q, k, v)
         return attn.to_out[0](out.type_as(hidden_states))
 
 

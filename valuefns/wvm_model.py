@@ -136,7 +136,7 @@ class WVMModel(nn.Module):
         return (f - velocity(y0, y1)).square().mean(1)
 
     def _tokens(self, noised: Tensor, tau: Tensor, prefix: Tensor, text: Tensor, keys: list[Keys]) -> Tensor:
-        """Outputs (B, h - 1, .) of the tokens after the clean prefix (B,) in [0, 1]."""
+        """Outputs (B, h - 1, .) of the tokens after the clean prefix (B,) in [0, 1]; tau is (B,) or (1,)."""
         tokens = torch.cat([(2 * prefix - 1)[:, None], noised], 1)
         levels = torch.cat([torch.zeros_like(tau)[:, None], tau[:, None].expand(-1, noised.shape[1])], 1)
         return self.value(tokens, levels, text, keys)[:, 1:]
@@ -151,9 +151,9 @@ class WVMModel(nn.Module):
         """Progress in [0, 1] of the frames after the first, (B, h - 1), given its value (B,) and noise (h - 1,)."""
         z1 = noise.expand(len(prefix), -1)
         if self.config.head == "hl_gauss":
-            logits = self._tokens(torch.zeros_like(z1), torch.ones_like(prefix), prefix, text, keys)
+            logits = self._tokens(torch.zeros_like(z1), torch.ones_like(prefix[:1]), prefix, text, keys)
             return bins.expectation(logits, self.centres)
-        step = lambda z, tau: self._tokens(z, tau, prefix, text, keys)[..., 0]  # noqa: E731
+        step = lambda z, tau: self._tokens(z, tau[:1], prefix, text, keys)[..., 0]  # noqa: E731  one tau for all
         return ((integrate(step, z1, self.config.inference_steps) + 1) / 2).clamp(0, 1)
 
     def noise(self, seed: int = 0) -> tuple[Tensor, float]:
