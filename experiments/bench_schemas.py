@@ -13,7 +13,6 @@ from episodes.settings import require
 from experiments import schemas
 from networks.latents import LatentsConfig
 from valuefns.bench.plan import BenchConfig
-from valuefns.bench.probes import ProbeConfig
 
 
 @dataclass
@@ -88,4 +87,3 @@ def register() -> None:
     store.store("value_bench_schema", ValueBenchConfig)
     store.store("value_ablation_schema", ValueAblationConfig)
     store.store("schema", AblationConfig, group="ablation")
-    store.store("probe_schema", ProbeConfig, group="valuefn")

@@ -19,6 +19,7 @@ from episodes import seeds
 from episodes.settings import require, require_one_of
 from episodes.types import MAX_PIXELS
 from networks.latents import LatentsConfig
+from valuefns.bench.probes import ProbeConfig
 from valuefns.constant import ConstantConfig
 from valuefns.distributional_model import DistributionalConfig
 from valuefns.gvl.method import GVLConfig
@@ -197,6 +198,7 @@ def register() -> None:
     store.store("distributional_schema", DistributionalConfig, group="valuefn")
     store.store("constant_schema", ConstantConfig, group="valuefn")
     store.store("oracle_schema", OracleConfig, group="valuefn")
+    store.store("probe_schema", ProbeConfig, group="valuefn")
     store.store("gvl_schema", GVLConfig, group="valuefn")
     store.store("topreward_schema", TopRewardConfig, group="valuefn")
     store.store("roboreward_schema", RoboRewardConfig, group="valuefn")
