@@ -35,6 +35,7 @@ class ValueBenchConfig:
         default_factory=lambda: ["viva", "wvm", "distributional", "constant", "clock", "random", "oracle"]
     )
     valuefns: dict[str, Any] = field(default_factory=dict)  # name -> settings of a value function
+    valuefn: Any = None  # one value function by itself, in place of `models`; `backend` is its vision-language model's
     checkpoints: dict[str, str] = field(default_factory=dict)  # name -> folder of a trained one, instead of training
     latents: LatentsConfig = MISSING  # for values that read latents
     train_on: list[str] = field(default_factory=lambda: ["expert", "drop", "wrong_object"])  # groups of the train split

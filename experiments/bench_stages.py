@@ -78,6 +78,11 @@ def trained(settings: ValueBenchConfig, name: str, bench: Bench) -> ValueFunctio
     config = settings.valuefns[name]
     if config.name in ("clock", "random", "oracle"):
         return make_value(config, settings.latents)
+    if hasattr(config, "backend"):  # a vision-language model learns nothing; its examples are shown, not trained on
+        shown = bench.store
+        if getattr(config, "shots", 0) and not config.shots_store:
+            shown = training_episodes(bench, settings.train_on, settings.train_tasks)
+        return make_value(config, settings.latents, settings.seed, settings.device).fit(shown)
     store = training_episodes(bench, settings.train_on, settings.train_tasks)
     return fitted(settings, config, store)
 

@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from agents.extraction import labeller
 from episodes import seeds
@@ -26,8 +27,7 @@ def check(settings: RecapSimConfig) -> None:
 
 def check_common(settings: RecapSimConfig) -> None:
     """The same for experiments that choose their methods themselves."""
-    if hasattr(settings.valuefn, "backend"):
-        make_backend(settings.valuefn.backend)  # refuses a missing key or model; asks nothing and loads nothing
+    check_backend(settings.valuefn)
     episodes = settings.collect.episodes
     if settings.folds > episodes:
         raise ValueError(f"folds={settings.folds}: there are {episodes} episodes; use collect.episodes or fewer folds")
@@ -44,6 +44,12 @@ def check_common(settings: RecapSimConfig) -> None:
         raise ValueError(f"valuefn.scale={scale}: advantages are computed in ViVa's scale; use valuefn.scale=viva")
     check_device(settings.device)
     _check_environment(settings.task.env_id)
+
+
+def check_backend(valuefn: Any) -> None:
+    """Refuse a missing key or model of a vision-language value; asks nothing and loads nothing."""
+    if hasattr(valuefn, "backend"):
+        make_backend(valuefn.backend)
 
 
 def check_device(device: str) -> None:

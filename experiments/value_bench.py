@@ -10,6 +10,7 @@ Models learn from the train split and are scored on the test split. A model whos
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two busy processes with two threads each collapse on two cores
 
@@ -22,7 +23,7 @@ from experiments import bench_schemas
 from experiments.bench_files import load_scores, save_scores, saved
 from experiments.bench_schemas import ValueBenchConfig
 from experiments.bench_stages import make_bench, tested_of, trained
-from experiments.checks import check_device, refusing
+from experiments.checks import check_backend, check_device, refusing
 from experiments.report.bench_page import draw_bench_videos, write_bench_report
 from experiments.run_folder import RunFolder, write_json
 from valuefns.bench.annotations import write_csv
@@ -44,6 +45,9 @@ def run_all(config: DictConfig) -> None:
     """Make the episodes, train or load each model, score it, and write the scorecard."""
     settings = OmegaConf.to_object(config)
     assert isinstance(settings, ValueBenchConfig)
+    if settings.valuefn is not None:
+        name = settings.valuefn.name
+        settings = replace(settings, models=[name], valuefns={name: settings.valuefn})
     check(settings)
     run = RunFolder("value_bench", config, f"Value benchmark: {', '.join(settings.models)}")
     print(f"{'Continuing' if run.continued else 'Run'} {run.path}", flush=True)
@@ -89,6 +93,9 @@ def check(settings: ValueBenchConfig) -> None:
     latent = [m for m in settings.models if m in settings.valuefns and reads_latents(settings.valuefns[m])]
     if latent and settings.bench.image_size % 32 and not settings.data.path:
         raise ValueError(f"bench.image_size={settings.bench.image_size}: {latent[0]} needs multiples of 32; use 64")
+    for name in settings.models:
+        if name not in settings.checkpoints:
+            check_backend(settings.valuefns[name])
     check_device(settings.device)
 
 

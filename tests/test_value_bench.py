@@ -293,6 +293,36 @@ def test_own_data_through_the_command(tmp_path: Path) -> None:
     assert "clock, episode 6: episode 6: annotated_return" in (runs[0] / "table.md").read_text()
 
 
+def test_a_vision_language_model_alone_through_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """valuefn=gvl backend=vllm on a server that knows the truth; a second run asks nothing."""
+    import vlm_server
+    from hydra import compose, initialize_config_dir
+    from some_episodes import make_spec
+
+    from experiments import bench_schemas, value_bench
+    from experiments.schemas import CONF
+
+    monkeypatch.chdir(tmp_path)
+    made = [vlm_server.made_episode(i, T=T) for i in range(2)]
+    with EpisodeStore.create(tmp_path / "store", make_spec(hz=10.0)) as store:
+        store.append(made)
+    (tmp_path / "own.csv").write_text("episode,type,m,n\n0,expert,,\n1,expert,,\n")
+    bench_schemas.register()
+    own = ["data.path=store", "data.annotations=own.csv", "probe_experts=0", "videos=0"]
+    with vlm_server.serving(vlm_server.truthful) as server, initialize_config_dir(CONF, version_base="1.3"):
+        vlm = ["valuefn=gvl", "backend=vllm", f"valuefn.backend.url={server.url}"]
+        with pytest.raises(ValueError, match="model"):
+            value_bench.run_all(compose("value_bench", overrides=[*own, *vlm]))
+        vlm += ["valuefn.backend.model=tiny"]
+        value_bench.run_all(compose("value_bench", overrides=[*own, *vlm]))
+        asked = len(server.bodies)
+        value_bench.run_all(compose("value_bench", overrides=[*own, *vlm, "seed=1"]))
+    assert asked == 2 == len(server.bodies)
+    for run in (tmp_path / "runs" / "value_bench").iterdir():
+        (row,) = json.loads((run / "summary.json").read_text())["rows"]
+        assert row["model"] == "gvl" and row["expert_voc"] == pytest.approx(1) and row["failed"] == 0
+
+
 def test_labels_of_any_store_and_a_ranking(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from episodes.labels import Labels
     from experiments import label
