@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 
@@ -19,6 +18,7 @@ from experiments.report import bench_plots, facts, plots
 from experiments.report.files import listed_videos
 from experiments.report.page import embedded_videos
 from experiments.report.svg import inline_svg
+from experiments.report.templates import render
 from experiments.report.video import draw_video
 from experiments.run_folder import write_json
 from valuefns.bench.annotations import KINDS
@@ -103,16 +103,9 @@ def write_bench_report(run: Path) -> Path:
             curves.append((result.model, inline_svg(figure, f"curves-{len(curves)}", alt)))
     lengths = [len(s.predicted) / s.hz for s in results[0].episodes] if results else []
     kinds = {k: sum(s.annotation.kind == k for s in results[0].episodes) for k in KINDS} if results else {}
-    templates = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    templates.filters.update(number=_number, duration=facts.duration)
-    html = templates.get_template("bench.html").render(
-        css=Markup((Path(__file__).parent / "page.css").read_text(encoding="utf-8")),
+    html = render(
+        "bench.html",
+        {"number": _number, "duration": facts.duration},
         run=facts_of_run,
         stamp=run.resolve().name,
         heads=heads,
@@ -127,7 +120,7 @@ def write_bench_report(run: Path) -> Path:
         seconds=float(np.mean(lengths)) if lengths else 0.0,
         kinds=kinds,
     )
-    write_atomic(run / "report.html", html.lstrip())
+    write_atomic(run / "report.html", html)
     return run / "report.html"
 
 

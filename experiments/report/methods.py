@@ -6,28 +6,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
-from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from episodes.files import write_atomic
 from experiments.report import facts
 from experiments.report.plots import WIDTH
 from experiments.report.svg import BLUE, GREEN, INK, MUTED, RED, inline_svg, style
+from experiments.report.templates import render
 
-HERE = Path(__file__).parent
 Rows = Sequence[dict[str, Any]]
 
 
 def write_page(folder: Path, rows: Rows, answers: Rows, values: Rows) -> None:
     """Write `folder`/report.html; the rows are those of summary.json."""
-    templates = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    templates.filters.update(percent=facts.percent, number=facts.number)
-    templates.globals.update(interval=facts.interval)
     tasks = list(dict.fromkeys(row["task"] for row in rows))
     figures = {}
     for task in tasks:
@@ -40,11 +32,12 @@ def write_page(folder: Path, rows: Rows, answers: Rows, values: Rows) -> None:
             ),
             "forest": inline_svg(forest(asked), f"forest-{task}", _said(asked)) if asked else None,
         }
-    html = templates.get_template("methods.html").render(
-        css=Markup((HERE / "page.css").read_text(encoding="utf-8")),
+    filters = {"percent": facts.percent, "number": facts.number}
+    html = render(
+        "methods.html", filters, interval=facts.interval,
         tasks=tasks, figures=figures, rows=rows, answers=answers, values=values,
     )  # fmt: skip
-    write_atomic(folder / "report.html", html.lstrip().encode())
+    write_atomic(folder / "report.html", html)
 
 
 def _said(answers: Rows) -> str:

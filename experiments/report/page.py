@@ -10,7 +10,6 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
@@ -18,6 +17,7 @@ from matplotlib.figure import Figure
 from experiments.report import facts, plots
 from experiments.report.files import RunFiles, read_run
 from experiments.report.svg import inline_svg
+from experiments.report.templates import render
 
 INLINE_BYTES = 8_000_000  # videos put into the page itself; those past it are linked beside it
 LOSS_PANELS = 24
@@ -30,20 +30,9 @@ def write_report(run_dir: Path) -> Path:
     one line that names the file, where one is malformed.
     """
     files = read_run(Path(run_dir))
-    templates = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    templates.filters.update(percent=facts.percent, number=facts.number, duration=facts.duration, count=_count)
-    templates.globals.update(interval=facts.interval)
-    html = (
-        templates.get_template("page.html")
-        .render(css=Markup((Path(__file__).parent / "page.css").read_text(encoding="utf-8")), **_context(files))
-        .lstrip()
-    )  # the macros leave blank lines before the doctype
+    filters: dict[str, Any] = {"percent": facts.percent, "number": facts.number, "duration": facts.duration}
+    filters["count"] = _count
+    html = render("page.html", filters, interval=facts.interval, **_context(files))
     path = files.folder / "report.html"
     partial = path.with_suffix(".html.part")
     partial.write_text(html, encoding="utf-8")
