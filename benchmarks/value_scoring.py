@@ -6,7 +6,7 @@ python benchmarks/value_scoring.py --size paper --image 256 --device cuda --step
     score           WVM.score of one episode
     frame_by_frame  the same values from a stream of one environment, frame after frame
     encode          frames to latents
-    video           its windows through the video transformer alone, in the same batches
+    video           its windows through the whole video transformer, in the same batches, one prompt for all
     stock_video     the same through the stock class, which projects the prompt anew for every window
 
 The backbone is encode + video: what nobody can leave out.
@@ -123,7 +123,7 @@ def measure(value: WVM, episode: Episode, rounds: int, device: str) -> dict[str,
 
     def video() -> None:
         for z in parts:
-            model.look(z, text)
+            model.video(z, z.new_zeros(len(z), z.shape[2]), text, 0)
 
     stock = copy_of_stock(model)
 
@@ -183,7 +183,8 @@ def published_flops(image: int = 256, windows: int = 240) -> dict[str, Any]:
         model = WVMModel(WVMConfig(wan=WanConfig(checkpoint="")))
         z, text = torch.empty(windows, 48, 1, image // 16, image // 16), torch.empty(1, 512, 4096)
         with FlopCounterMode(display=False) as video:
-            keys = model.look(z, text)
+            model.video(z, torch.empty(windows, 1), text, 0)
+        keys = model.look(z, text)
         with FlopCounterMode(display=False) as value:
             model.chunk(keys, torch.empty(windows), text, torch.empty(3))
     per_round = value.get_total_flops() / video.get_total_flops()

@@ -87,6 +87,14 @@ def _heads(attn: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return q.unflatten(2, (attn.heads, -1)), k.unflatten(2, (attn.heads, -1)), v.unflatten(2, (attn.heads, -1))
 
 
+def _keys(block: Any, x: Tensor, modulation: Tensor, rotary: Keys) -> Keys:
+    """Keys and values (B, L, N, E) that a video block's self-attention would compute, and nothing else of the block."""
+    shift, scale = (block.scale_shift_table + modulation.float()).chunk(6, 1)[:2]
+    x = (block.norm1(x.float()) * (1 + scale) + shift).type_as(x)
+    k = block.attn1.norm_k(block.attn1.to_k(x)).unflatten(2, (block.attn1.heads, -1))
+    return _rotate(k, rotary), block.attn1.to_v(x).unflatten(2, (block.attn1.heads, -1))
+
+
 def _rotate(x: Tensor, rotary: Keys) -> Tensor:
     """Rotate pairs of channels by their position's angle, as Wan does."""
     cos, sin = rotary[0][..., 0::2], rotary[1][..., 1::2]
@@ -157,14 +165,15 @@ class VideoStream(nn.Module):
             return x, *route.keys
 
         keys: list[Keys] = []
-        for block in net.blocks:
+        whole = len(net.blocks) - (frames == current)  # of the last block only the keys are read then
+        for block in net.blocks[:whole]:
             if self.checkpointing and torch.is_grad_enabled():
                 x, k, v = checkpoint(run, block, x, use_reentrant=False)
             else:
                 x, k, v = run(block, x)
             keys.append((k, v))
         if frames == current:
-            return None, keys
+            return None, [*keys, _keys(net.blocks[-1], x, modulation, rotary)]
         x = _modulate(x, net.scale_shift_table, temb, net.norm_out)[:, current * per_frame :]
         out = net.proj_out(x).unflatten(1, (frames - current, height // p, width // q))
         out = out.unflatten(4, (p, q, -1)).permute(0, 6, 1, 2, 4, 3, 5)  # (B, C', F, h, p, w, q)
