@@ -52,8 +52,18 @@ class _Controller(BaseController):
     def _numpy_qpos(self) -> Array:
         return self.qpos.cpu().numpy().astype(np.float64)  # (B, J)
 
+    def _initialize_joints(self) -> None:
+        super()._initialize_joints()
+        limits = self.articulation.get_qlimits()[0, self.active_joint_indices].cpu().numpy().astype(np.float64)
+        self.low, self.high = limits[:, 0], limits[:, 1]
+
     def _drive(self, positions: Array, velocities: Array | None = None) -> None:
-        """Set the drives' targets (B, J); a simulation step follows."""
+        """Set the drives' targets (B, J); a simulation step follows.
+
+        The drives get no target outside the joint limits: PhysX did that by itself in SAPIEN 2, so that a joint creeps
+        up to its limit there, and does not in SAPIEN 3.
+        """
+        positions = np.clip(positions, self.low, self.high)
         if self.scene.gpu_sim_enabled:
             self.articulation.set_joint_drive_targets(
                 torch.as_tensor(positions, dtype=torch.float32), self.joints, self.active_joint_indices
@@ -172,8 +182,7 @@ class PlannedGripper(_Controller):
     def _initialize_joints(self) -> None:
         super()._initialize_joints()
         self._times = (np.arange(self._sim_steps) + 1) * self.articulation.px.timestep
-        limits = self.articulation.get_qlimits()[0, self.active_joint_indices].cpu().numpy()
-        self._low, self._high = limits[:, 0].astype(np.float64) - SLACK, limits[:, 1].astype(np.float64) + SLACK
+        self._low, self._high = self.low - SLACK, self.high + SLACK
 
     def _initialize_action_space(self) -> None:
         self.single_action_space = spaces.Box(-1.0, 1.0, (1,), np.float32)

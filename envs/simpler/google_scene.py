@@ -16,7 +16,8 @@ from sapien.physx import PhysxMaterial
 
 from envs.simpler.assets import asset_folder
 from envs.simpler.google_robot import BASE_HEIGHT, ROBOTS
-from envs.simpler.scene import Placement, SimplerScene, poses
+from envs.simpler.layout import Placement
+from envs.simpler.scene import SimplerScene, poses
 
 ROOT = "data/tasks/google_robot_real2sim"
 TABLE = 0.87  # m, top of the table

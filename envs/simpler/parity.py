@@ -86,7 +86,7 @@ def read(path: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
 
 def conditions(meta: dict[str, Any], task: SimplerTask) -> tuple[Any, Any]:
     """Setup and placement of a recorded episode."""
-    from envs.simpler.scene import Placement, Setup
+    from envs.simpler.layout import Placement, Setup
 
     build, robot = meta["build_kwargs"], meta["reset_options"]["robot_init_options"]
     lighting = build.get("light_mode") or ""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-import sapien
 import torch
 from mani_skill.envs.sapien_env import BaseEnv
 from mani_skill.utils.structs.actor import Actor
@@ -16,36 +14,11 @@ from mani_skill.utils.structs.types import SceneConfig, SimConfig
 from PIL import Image
 
 from envs.simpler.assets import asset_folder
+from envs.simpler.layout import Placement, Setup
 
 SETTLE = 0.5  # s, each of the two stages
 SETTLE_MORE = 1.5  # s, if something still moves after them
 STILL = (1e-3, 1e-2)  # m/s and rad/s: summed over the objects, above that something still moves
-
-
-@dataclass(frozen=True)
-class Setup:
-    """How a scene is built; changing one of these means building it anew. The names are SIMPLER's."""
-
-    scene: str  # of the stage file
-    urdf_version: str = ""  # colours of the Google robot
-    lighting: str = ""  # "", "brighter", "darker" or "simple"
-    station: str = "mk_station"  # drawer tasks: the cabinet
-    dull: bool = False  # keep the robot's own render material (SIMPLER's disable_bad_material)
-    objects: tuple[str, ...] = ()  # of the table, by model id; empty: those of the task
-    distractors: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Placement:
-    """How one episode begins; what a task does not use is left out."""
-
-    robot_xy: tuple[float, float]
-    robot_quat: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 1.0)  # wxyz; faces -x
-    overlay: str = ""  # the photograph, a file name under real_inpainting; "" leaves the rendered background
-    head: tuple[float, float] | None = None  # rad, pan and tilt; None: SIMPLER's default
-    xy: tuple[float, float] | None = None  # m, the object's
-    orientation: str = ""  # of the can
-    episode: int | None = None  # number of a layout, where SIMPLER counts them
 
 
 def photograph(path: Path, height: int, width: int) -> npt.NDArray[np.uint8]:
@@ -244,5 +217,3 @@ def contacts_of(scene: Any, actor: Actor) -> list[tuple[Any, Any]]:
             found.append((contact, bodies[1 - bodies.index(own)]))
     return found
 
-
-__all__ = ["Placement", "Setup", "SimplerScene", "contacts_of", "poses", "replace", "sapien"]

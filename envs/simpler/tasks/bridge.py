@@ -14,7 +14,8 @@ from mani_skill.envs.tasks.digital_twins.bridge_dataset_eval import put_on_in_sc
 from mani_skill.envs.tasks.digital_twins.bridge_dataset_eval.base_env import BaseBridgeEnv
 from mani_skill.utils.registration import register_env
 
-from envs.simpler.scene import Placement, Setup, SimplerScene, poses
+from envs.simpler.layout import Placement, Setup
+from envs.simpler.scene import SimplerScene, poses
 from envs.simpler.widowx import WidowXSink, WidowXTable
 
 ARM_REST = {  # rad, in the order of the arm's joints
@@ -40,6 +41,7 @@ class Bridge(SimplerScene, BaseBridgeEnv):
     contact_offset = 0.005
     overlay_folder = "tasks/bridge_v2_real2sim_dataset"
     default_setup = Setup(scene="bridge")
+    rgb_overlay_mode = "none"  # mani-skill's own overlay, which all environments of a process share
     must_touch: ClassVar[bool] = True  # the source has to press on the target
     height_margin: ClassVar[float] = 0.02  # m between the two bounding boxes at success
     sentence: ClassVar[str]
@@ -51,15 +53,6 @@ class Bridge(SimplerScene, BaseBridgeEnv):
     def _load_scene(self, options: dict[str, Any]) -> None:
         self.objs = {}
         BaseBridgeEnv._load_scene(self, options)
-
-    def _after_reconfigure(self, options: dict[str, Any]) -> None:
-        SimplerScene._after_reconfigure(self, options)
-
-    def _initialize_episode(self, env_idx: torch.Tensor, options: dict[str, Any]) -> None:
-        SimplerScene._initialize_episode(self, env_idx, options)
-
-    def _settle(self, seconds: float) -> None:  # type: ignore[override]
-        SimplerScene._settle(self, seconds)
 
     def kept(self) -> list[Any]:
         return [*self.agent.robot.get_links(), *(self.objs[name] for name in self.objects_excluded_from_greenscreening)]
@@ -134,12 +127,6 @@ class Bridge(SimplerScene, BaseBridgeEnv):
             "moved_wrong_obj": (others > 0.03).any(1) & (others > moved[:, :1]).any(1),
             "src_on_target": on,
         }
-
-    def evaluate(self) -> dict[str, torch.Tensor]:
-        return SimplerScene.evaluate(self)
-
-    def _get_obs_sensor_data(self, apply_texture_transforms: bool = True) -> dict[str, Any]:
-        return SimplerScene._get_obs_sensor_data(self, apply_texture_transforms)
 
     def instruction(self) -> list[str]:
         return [self.sentence] * self.num_envs

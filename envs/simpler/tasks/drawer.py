@@ -11,7 +11,8 @@ from mani_skill.utils.registration import register_env
 
 from envs.simpler.assets import asset_folder
 from envs.simpler.google_scene import ROOT, GoogleScene
-from envs.simpler.scene import Placement, Setup
+from envs.simpler.layout import Placement, Setup
+from envs.simpler.protocol import facing
 
 CABINET = (-0.295, 0.0, 0.017)  # m
 FRICTION, DAMPING = 0.05, 1.0  # of the drawers' joints
@@ -35,11 +36,6 @@ LIGHT: dict[str, tuple[float, list[tuple[tuple[float, float, float], float]]]] =
     "brighter": (0.3, [((-0.2, 0, -1), 2.0), ((-1, 1, -0.05), 0.5), ((-1, -1, -0.05), 0.5)]),
     "darker": (0.3, [((-0.2, 0, -1), 0.5), ((-1, 1, -0.05), 0.5), ((-1, -1, -0.05), 0.5)]),
 }
-
-
-def facing(yaw: float) -> tuple[float, float, float, float]:
-    """Base orientation (wxyz) of a robot that is turned by yaw (rad) against facing -x."""
-    return (float(np.sin(-yaw / 2)), 0.0, 0.0, float(np.cos(yaw / 2)))
 
 
 class Cabinet(GoogleScene):

@@ -10,7 +10,8 @@ from mani_skill.utils.registration import register_env
 from scipy.spatial.transform import Rotation
 
 from envs.simpler.google_scene import DROP, TABLE, GoogleScene
-from envs.simpler.scene import Placement, Setup, contacts_of, poses
+from envs.simpler.layout import Placement, Setup
+from envs.simpler.scene import contacts_of, poses
 
 ORIENTATIONS = {  # roll, pitch, yaw (rad) at which the can is let go
     "horizontal": (0.0, 0.0, np.pi),

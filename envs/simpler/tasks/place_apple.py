@@ -9,8 +9,10 @@ import torch
 from mani_skill.utils.registration import register_env
 
 from envs.simpler.google_scene import DROP, TABLE
-from envs.simpler.scene import Placement, Setup, contacts_of, poses
-from envs.simpler.tasks.drawer import OPENED, POSES, Cabinet, facing
+from envs.simpler.layout import Placement, Setup
+from envs.simpler.protocol import facing
+from envs.simpler.scene import contacts_of, poses
+from envs.simpler.tasks.drawer import OPENED, POSES, Cabinet
 
 AJAR = 0.05  # m, as far out as the drawer must be at the end
 BOTTOM = 2  # index of the drawer's bottom plate among its collision shapes
