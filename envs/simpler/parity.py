@@ -153,7 +153,7 @@ class Replayer:
         frames = [int(step) for step in theirs["frame_steps"]] if self.images else []
         pictures = [compare_image(env, obs, path, meta, actors)] if 0 in frames else []
         rows: list[dict[str, float]] = []
-        grasps, success = [], False
+        grasps, success, contact = [], False, first_contact(theirs)
         for k, action in enumerate(theirs["action"], 1):
             obs, _, _, _, info = env.step(action[None])
             if meta.get("advance_after_step") is not None and k == meta["advance_after_step"]:
@@ -163,13 +163,15 @@ class Replayer:
             key = next((name for name in ("is_grasped", "is_src_obj_grasped") if name in info), None)
             if key is not None:
                 grasps.append(bool(info[key][0]) == bool(theirs["src_is_grasped"][k]))
+            if k <= contact and touches(env):
+                contact = k - 1
             if k in frames:
                 pictures.append(compare_image(env, obs, path, meta, actors))
         return Replay(
             name=f"{task.name}/{path.stem}",
             source=meta["action_source"],
             initial=initial,
-            contact=first_contact(theirs),
+            contact=contact,
             errors={key: np.array([row[key] for row in rows]) for key in rows[0]},
             success=(success, bool(theirs["success"][-1])),
             grasp_agrees=float(np.mean(grasps)) if grasps else float("nan"),
@@ -209,7 +211,7 @@ def step_errors(
 
 
 def first_contact(theirs: dict[str, Any]) -> int:
-    """The first action (from 0) after which the recorded robot has touched something."""
+    """The first action (from 0) after which the recorded robot has touched or moved an object or a drawer."""
     T = len(theirs["action"])
     touched = np.zeros(T, bool)
     if "finger_impulse" in theirs:
@@ -220,6 +222,16 @@ def first_contact(theirs: dict[str, Any]) -> int:
     if "cabinet_qpos" in theirs:
         touched |= np.abs(theirs["cabinet_qpos"][1:] - theirs["cabinet_qpos"][:1]).max(1) > TOUCHED
     return int(np.argmax(touched)) if touched.any() else T
+
+
+def touches(env: Any) -> bool:
+    """Does our robot touch anything but itself? (The recordings tell contact with the object only, not with a cabinet.)"""
+    own = {link._bodies[0] for link in env.agent.robot.get_links()}
+    return any(
+        (contact.bodies[0] in own) != (contact.bodies[1] in own)
+        and np.linalg.norm(sum(point.impulse for point in contact.points)) > 1e-6
+        for contact in env.scene.px.get_contacts()
+    )
 
 
 def compare_image(env: Any, obs: Any, path: Path, meta: dict[str, Any], actors: Sequence[Any]) -> dict[str, float]:

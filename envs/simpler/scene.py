@@ -21,6 +21,16 @@ SETTLE_MORE = 1.5  # s, if something still moves after them
 STILL = (1e-3, 1e-2)  # m/s and rad/s: summed over the objects, above that something still moves
 
 
+FOCAL = {"google": (425.0, 425.0, 320.0, 256.0), "widowx": (623.588, 623.588, 319.501, 239.545)}  # fx fy cx cy, pixels
+
+
+def intrinsics(robot: str, native: tuple[int, int], size: tuple[int, int]) -> npt.NDArray[np.float64]:
+    """SIMPLER's camera matrix for images of `size` (H, W) that show the same view."""
+    fx, fy, cx, cy = FOCAL[robot]
+    down, across = size[0] / native[0], size[1] / native[1]
+    return np.array([[fx * across, 0.0, cx * across], [0.0, fy * down, cy * down], [0.0, 0.0, 1.0]])
+
+
 def photograph(path: Path, height: int, width: int) -> npt.NDArray[np.uint8]:
     """The photograph (H, W, 3) at the camera's size, resized as OpenCV's default does (bilinear, no filter)."""
     try:
