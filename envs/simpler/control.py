@@ -30,9 +30,13 @@ FINGERS_MEET = 2.12  # rad, sum of the two finger angles from which they press o
 chain = lru_cache(Chain)
 
 
-def delta_pose(R: Array, p: Array, action: Array) -> tuple[Array, Array]:
-    """SIMPLER's "align" frame: p + action[:, :3], and the rotation vector action[:, 3:6] turned in the base's axes."""
-    return Rotation.from_rotvec(action[:, 3:6]).as_matrix() @ R, p + action[:, :3]
+def delta_pose(R: Array, p: Array, action: Array, centre: Array) -> tuple[Array, Array]:
+    """SIMPLER's "align" frames: move by action[:, :3], turn by the rotation vector action[:, 3:6] in the base's axes.
+
+    The turn is about `centre` (B, 3), the sensed position: p' = centre + dR (p - centre) + dp.
+    """
+    turn = Rotation.from_rotvec(action[:, 3:6]).as_matrix()
+    return turn @ R, centre + np.einsum("bij,bj->bi", turn, p - centre) + action[:, :3]
 
 
 class _Controller(BaseController):
@@ -44,7 +48,11 @@ class _Controller(BaseController):
 
     def set_drive_property(self) -> None:
         c, n = self.config, len(self.joints)
-        gains = [np.broadcast_to(x, n) for x in (c.stiffness, c.damping, c.force_limit)]
+        damping = np.broadcast_to(np.asarray(c.damping, np.float64), n)
+        # SAPIEN 2 closes the share x / (1 + x) of the gap in a step, x = stiffness / damping * dt; SAPIEN 3, whose drives
+        # act within the step, 1 - exp(-x). This stiffness makes the two equal (0.2-0.6 % less; the arm's lag depends on it).
+        x = np.asarray(c.stiffness, np.float64) / damping * self.articulation.px.timestep
+        gains = [damping * np.log1p(x) / self.articulation.px.timestep, damping, np.broadcast_to(c.force_limit, n)]
         for joint, stiffness, damping, force in zip(self.joints, *gains):
             joint.set_drive_properties(float(stiffness), float(damping), force_limit=float(force), mode="force")
             joint.set_friction(0.0)
@@ -99,7 +107,8 @@ class PoseController(_Controller):
     """End-effector deltas (B, 6) in metres and rotation vectors, by inverse kinematics.
 
     With `limits` (Google robot): the delta applies to the sensed pose, and a jerk-limited trajectory leads from where
-    the last one had got to (planned, not sensed). Without (WidowX): the delta applies to the last target pose. Where
+    the last one had got to (planned, not sensed). Without (WidowX): the delta applies to the last target pose, which it
+    turns about the sensed position. Where
     the kinematics find no solution the goal is the sensed joint angles.
     """
 
@@ -127,10 +136,10 @@ class PoseController(_Controller):
     def set_action(self, action: torch.Tensor) -> None:
         qpos, n = self._numpy_qpos(), len(self.chain.names)
         R, p = self.chain.forward(qpos[:, :n])
-        fresh = self._fresh[:, None]
+        centre, fresh = p, self._fresh[:, None]
         if self.config.limits is None:
             R, p = np.where(fresh[..., None], R, self._target[0]), np.where(fresh, p, self._target[1])
-        self._target = delta_pose(R, p, action.cpu().numpy().astype(np.float64))
+        self._target = delta_pose(R, p, action.cpu().numpy().astype(np.float64), centre)
         solution, self.found = self.chain.inverse(*self._target, qpos[:, :n], self.config.iterations)
         goal = qpos.copy()
         goal[:, :n] = np.where(self.found[:, None], solution, qpos[:, :n])

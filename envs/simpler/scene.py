@@ -162,9 +162,7 @@ class SimplerScene(BaseEnv):
         self._settle(SETTLE)
         if not self.gpu_sim_enabled:
             for actor in objects:
-                actor.set_locked_motion_axes([False] * 6)
-                for body in actor._bodies:  # a locked body does not wake up by itself
-                    body.wake_up()
+                actor.set_locked_motion_axes([False] * 6)  # what has come to rest sleeps on, as in SIMPLER
         self._settle(SETTLE)
         linear = sum(torch.linalg.norm(actor.linear_velocity, dim=1) for actor in objects)
         angular = sum(torch.linalg.norm(actor.angular_velocity, dim=1) for actor in objects)
