@@ -12,9 +12,12 @@ from mani_skill.envs.sapien_env import BaseEnv
 from mani_skill.utils.structs.actor import Actor
 from mani_skill.utils.structs.types import SceneConfig, SimConfig
 from PIL import Image
+from scipy.spatial.transform import Rotation
 
 from envs.simpler.assets import asset_folder
 from envs.simpler.layout import Placement, Setup
+
+Array = npt.NDArray[np.float64]
 
 SETTLE = 0.5  # s, each of the two stages
 SETTLE_MORE = 1.5  # s, if something still moves after them
@@ -214,6 +217,26 @@ def poses(p: npt.ArrayLike, q: npt.ArrayLike) -> Any:
     return Pose.create_from_pq(
         torch.as_tensor(np.asarray(p), dtype=torch.float32), torch.as_tensor(np.asarray(q), dtype=torch.float32)
     )
+
+
+# Where SIMPLER's settling leaves these models: rotation vector (degrees) and shift (mm) in the frame in which they are let
+# go, measured in the original. SAPIEN 3 lets them roll onto another facet, so they are let go as they are to lie.
+LYING: dict[str, tuple[tuple[float, float, float], tuple[float, float]]] = {
+    "bridge_spoon_generated_modified": ((0.714, -2.503, -0.11), (-0.455, -0.185)),
+    "baked_apple": ((-1.520, 0.205, -0.484), (0.286, 0.916)),
+    "dummy_sink_target_plane": ((0.413, 7.437, 1.377), (-22.95, -2.55)),
+}
+
+
+def let_go(model: str, xyz: npt.ArrayLike, quat: npt.ArrayLike) -> tuple[Array, Array]:
+    """Positions (B, 3) and orientations wxyz (B, 4) at which a model is let go to lie as in SIMPLER."""
+    xyz, quat = np.array(xyz, np.float64), np.array(quat, np.float64)
+    if model in LYING:
+        turn, shift = LYING[model]
+        base = Rotation.from_quat(np.roll(quat, -1, axis=1))
+        xyz = xyz + base.apply(1e-3 * np.array([*shift, 0.0]))
+        quat = np.roll((base * Rotation.from_rotvec(np.radians(turn))).as_quat(), 1, axis=1)
+    return xyz, quat
 
 
 def contacts_of(scene: Any, actor: Actor) -> list[tuple[Any, Any]]:

@@ -15,7 +15,7 @@ from mani_skill.envs.tasks.digital_twins.bridge_dataset_eval.base_env import Bas
 from mani_skill.utils.registration import register_env
 
 from envs.simpler.layout import Placement, Setup
-from envs.simpler.scene import SimplerScene, poses
+from envs.simpler.scene import SimplerScene, let_go, poses
 from envs.simpler.widowx import WidowXSink, WidowXTable
 
 ARM_REST = {  # rad, in the order of the arm's joints
@@ -27,6 +27,7 @@ BASE = {"flat_table": (0.147, 0.028, 0.870), "sink": (0.127, 0.060, 0.85)}  # m
 PHOTOGRAPH = {"flat_table": "bridge_real_eval_1.png", "sink": "bridge_sink.png"}
 DROP = 0.87 + 0.5  # m, height at which objects are let go
 EGGPLANT_YAWS = (0.0, np.pi / 4, -np.pi / 4)  # rad; mani-skill has eight orientations of its own here
+SETTLE_MORE = 6.0  # s, if something still moves after the first second
 ON_MARGIN = 0.003  # m beyond half the target's diagonal
 EPISODES = 24
 
@@ -52,7 +53,10 @@ class Bridge(SimplerScene, BaseBridgeEnv):
 
     def _load_scene(self, options: dict[str, Any]) -> None:
         self.objs = {}
-        BaseBridgeEnv._load_scene(self, options)
+        super()._load_scene(options)
+        for actor in self.objs.values():
+            actor.set_linear_damping(0.1)
+            actor.set_angular_damping(0.1)
 
     def kept(self) -> list[Any]:
         return [*self.agent.robot.get_links(), *(self.objs[name] for name in self.objects_excluded_from_greenscreening)]
@@ -73,9 +77,9 @@ class Bridge(SimplerScene, BaseBridgeEnv):
         xyz[..., 2] = DROP
         spot = episode % (len(xyz) * len(turns)) // len(turns)
         objects = list(self.objs.values())
-        for k, actor in enumerate(objects):
-            actor.set_pose(poses(xyz[spot, k], turns[episode % len(turns), k]))
-        self.settle(objects)
+        for k, (model, actor) in enumerate(self.objs.items()):
+            actor.set_pose(poses(*let_go(model, xyz[spot, k], turns[episode % len(turns), k])))
+        self.settle(objects, more=SETTLE_MORE)
         self.agent.robot.set_pose(poses(base, quats))
         qpos = torch.tensor([[*ARM_REST[self.scene_setting], FINGERS_REST, FINGERS_REST]] * n)
         self.agent.reset(qpos)

@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from envs.simpler.google_scene import DROP, TABLE, GoogleScene, extents
 from envs.simpler.layout import MOVE_NEAR_TRIPLETS, Placement, Setup, baked, move_near_layout
-from envs.simpler.scene import poses
+from envs.simpler.scene import let_go, poses
 
 DENSITY = {"apple": 200.0, "orange": 200.0}  # kg/m^3
 MOVED, MARGIN, NEAREST = 0.03, 0.10, 0.01  # m
@@ -73,9 +73,9 @@ class MoveNear(GoogleScene):
         self.park_robot(len(placements))
         layouts = [move_near_layout(int(p.episode or 0)) for p in placements]
         names = [model.removeprefix("baked_") for model in self.setup.objects]
-        for actor, name in zip(self.objects, names):
+        for actor, model, name in zip(self.objects, self.setup.objects, names):
             spots = [[*places[triplet.index(name)], TABLE + DROP] for triplet, _, places in layouts]
-            actor.set_pose(poses(spots, [initial_quat(name)] * len(placements)))
+            actor.set_pose(poses(*let_go(model, spots, [initial_quat(name)] * len(placements))))
         self.settle(self.objects)
         self.set_robot(placements, self.rest_qpos(placements))
         M = len(self.objects)
