@@ -15,6 +15,7 @@ from mani_skill.utils.structs.actor import Actor
 from sapien.physx import PhysxMaterial
 
 from envs.simpler.assets import asset_folder
+from envs.simpler.collision import split
 from envs.simpler.google_robot import BASE_HEIGHT, ROBOTS
 from envs.simpler.layout import Placement
 from envs.simpler.scene import SimplerScene, poses
@@ -99,7 +100,7 @@ class GoogleScene(SimplerScene):
             raise ValueError(f"{folder}: the model is missing; download the assets (docs/simpler.md)")
         builder = self.scene.create_actor_builder()
         builder.add_multiple_convex_collisions_from_file(
-            str(folder / "collision.obj"),
+            str(split(folder / "collision.obj")),
             material=PhysxMaterial(0.5, 0.5, 0.0),
             density=facts.get("density", 1000) if density is None else density,
         )

@@ -222,7 +222,6 @@ def poses(p: npt.ArrayLike, q: npt.ArrayLike) -> Any:
 # Where SIMPLER's settling leaves these models: rotation vector (degrees) and shift (mm) in the frame in which they are let
 # go, measured in the original. SAPIEN 3 lets them roll onto another facet, so they are let go as they are to lie.
 LYING: dict[str, tuple[tuple[float, float, float], tuple[float, float]]] = {
-    "bridge_spoon_generated_modified": ((0.714, -2.503, -0.11), (-0.455, -0.185)),
     "baked_apple": ((-1.520, 0.205, -0.484), (0.286, 0.916)),
     "dummy_sink_target_plane": ((0.413, 7.437, 1.377), (-22.95, -2.55)),
 }

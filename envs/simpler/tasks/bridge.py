@@ -9,11 +9,15 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import numpy as np
+import sapien
 import torch
 from mani_skill.envs.tasks.digital_twins.bridge_dataset_eval import put_on_in_scene as stock
 from mani_skill.envs.tasks.digital_twins.bridge_dataset_eval.base_env import BaseBridgeEnv
 from mani_skill.utils.registration import register_env
+from sapien.physx import PhysxMaterial
 
+from envs.simpler.assets import asset_folder
+from envs.simpler.collision import split
 from envs.simpler.layout import Placement, Setup
 from envs.simpler.scene import SimplerScene, let_go, poses
 from envs.simpler.widowx import WidowXSink, WidowXTable
@@ -57,6 +61,23 @@ class Bridge(SimplerScene, BaseBridgeEnv):
         for actor in self.objs.values():
             actor.set_linear_damping(0.1)
             actor.set_angular_damping(0.1)
+
+    def _build_actor_helper(self, model_id: str, scale: float = 1, kinematic: bool = False, initial_pose: Any = None) -> Any:
+        """mani-skill's, with the collision mesh split as in SAPIEN 2."""
+        folder = asset_folder() / "data" / self.overlay_folder / "custom" / "models" / model_id
+        visual = [folder / f"textured.{kind}" for kind in ("obj", "dae", "glb") if (folder / f"textured.{kind}").is_file()]
+        if not visual:
+            raise ValueError(f"{folder}: the model is missing; download the assets (docs/simpler.md)")
+        builder = self.scene.create_actor_builder()
+        builder.add_multiple_convex_collisions_from_file(
+            str(split(folder / "collision.obj")),
+            scale=[scale] * 3,
+            material=PhysxMaterial(0.5, 0.5, 0.0),
+            density=self.model_db[model_id].get("density", 1000),
+        )
+        builder.add_visual_from_file(str(visual[0]), scale=[scale] * 3)
+        builder.initial_pose = initial_pose or sapien.Pose([0, 0, DROP + 0.3 * len(self.scene.actors)])
+        return builder.build_kinematic(name=model_id) if kinematic else builder.build(name=model_id)
 
     def kept(self) -> list[Any]:
         return [*self.agent.robot.get_links(), *(self.objs[name] for name in self.objects_excluded_from_greenscreening)]
