@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
+import sys
 import warnings
+from functools import lru_cache
 from types import ModuleType
 
 from envs.simpler.assets import asset_folder
@@ -28,17 +31,31 @@ def load_maniskill() -> ModuleType:
     return mani_skill
 
 
-def drawing_error() -> str | None:
-    """Why SAPIEN cannot draw on this machine, or None where it can; the answer costs about a second."""
+def render_backend() -> str:
+    """What SAPIEN draws with: "gpu" where a CUDA device can, else "cpu" (software Vulkan). ImportError: nothing can."""
     import sapien
 
     try:
-        scene = sapien.Scene([sapien.physx.PhysxCpuSystem(), sapien.render.RenderSystem()])
-        scene.set_ambient_light([0.5, 0.5, 0.5])
-        camera = scene.add_camera("probe", 8, 8, 1.0, 0.1, 10.0)
-        scene.update_render()
-        camera.take_picture()
-        camera.get_picture("Color")
-    except RuntimeError as error:
-        return NO_VULKAN.format(error=str(error).splitlines()[0])
-    return None
+        if sapien.Device("cuda").can_render():
+            return "gpu"
+    except RuntimeError:
+        pass  # no CUDA device
+    error = drawing_error()
+    if error is not None:
+        raise ImportError(error)
+    return "cpu"
+
+
+@lru_cache
+def drawing_error() -> str | None:
+    """Why software Vulkan does not work for SAPIEN on this machine, or None where it does; tried in a process of its own,
+    because a driver that is too old may end the process."""
+    code = (
+        "import sapien; s = sapien.Scene([sapien.physx.PhysxCpuSystem(), sapien.render.RenderSystem(sapien.Device('cpu'))]);"
+        "c = s.add_camera('probe', 8, 8, 1.0, 0.1, 10.0); s.update_render(); c.take_picture(); c.get_picture('Color')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    if done.returncode == 0:
+        return None
+    lines = [line for line in done.stderr.splitlines() if line.strip()] or [f"exit status {done.returncode}"]
+    return NO_VULKAN.format(error=lines[-1].strip())

@@ -103,23 +103,18 @@ class SimplerEnv(gym.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.float32]]):
         self._steps = 0
 
     def _build(self, setup: Setup) -> None:
-        from envs.simpler.backend import drawing_error
-
-        if self._drawn:
-            error = drawing_error()
-            if error is not None:
-                raise ImportError(error)
-        H, W = self.image_size
-        native = NATIVE[self.task.robot]
+        from envs.simpler.backend import render_backend
         from envs.simpler.scene import intrinsics
 
-        cameras = {CAMERA[self.task.robot]: dict(height=H, width=W, intrinsic=intrinsics(self.task.robot, native, (H, W)))}
+        H, W = self.image_size
+        matrix = intrinsics(self.task.robot, NATIVE[self.task.robot], (H, W))
+        cameras = {CAMERA[self.task.robot]: {"height": H, "width": W, "intrinsic": matrix}}
         self.raw = self._cls(
             setup=setup,
             obs_mode="rgb+segmentation" if self._drawn else "none",
             reward_mode=self.reward,
             sim_backend="physx_cpu",
-            render_backend=_render_backend() if self._drawn else "none",
+            render_backend=render_backend() if self._drawn else "none",
             sensor_configs=cameras if self._drawn else {},
         )
 
@@ -224,10 +219,3 @@ class SimplerEnv(gym.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.float32]]):
         if self.raw is not None:
             self.raw.close()
         self.raw = None
-
-
-def _render_backend() -> str:
-    """The first GPU where SAPIEN finds one, else software Vulkan."""
-    import torch
-
-    return "gpu" if torch.cuda.is_available() else "cpu"
