@@ -23,7 +23,7 @@ Array = npt.NDArray[np.float64]
 
 STILL = 1e-3  # rad, a gripper command below it keeps the last goal (SIMPLER)
 SLACK = 0.01  # rad, the gripper's goal may be this far outside the joint limits (SIMPLER)
-FINGER_INERTIA = 0.001  # kg m^2, added to each finger joint: the fingers weigh 16-33 g and are driven with 60 N m, and
+FINGER_INERTIA = 0.01  # kg m^2, added to each finger joint: the fingers weigh 16-33 g and are driven with 60 N m, and
 # without it PhysX 5 leaves a residue of their contact forces that pushes the wrist (0.8 degrees a second)
 FINGERS_MEET = 2.12  # rad, sum of the two finger angles from which they press on each other and hold nothing
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,7 +21,10 @@ SETTINGS = ("visual_matching", "variant_aggregation")
 
 @dataclass(frozen=True)
 class SimplerTrial:
-    """One trial of the protocol: which environment, how it is built, how its episode begins."""
+    """One trial of the protocol: which environment, how it is built, how its episode begins.
+
+    It stands where `rollout` takes an `envs.ledger.Trial`.
+    """
 
     group: str  # what the papers call the task, such as open_close_drawer
     setting: str
@@ -34,6 +38,15 @@ class SimplerTrial:
     def key(self) -> str:
         """What names the trial in a ledger."""
         return "/".join((self.group, self.setting, self.variant, self.task, self.place))
+
+    @property
+    def seed(self) -> int:
+        """Of the actor and the action noise; the placement is given. The same in every process."""
+        return int.from_bytes(hashlib.sha256(self.key.encode()).digest()[:4], "big") >> 1
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {"trial": self}
 
 
 @lru_cache
@@ -122,3 +135,19 @@ def move_near_setup(setup: Setup, episode: int, textures: str = "baked", third: 
     models = tuple(model for k, model in enumerate(triplet) if third or k in pair)
     assert triplet in MOVE_NEAR_TRIPLETS
     return replace(setup, objects=tuple(baked(model) for model in models) if textures == "baked" else models)
+
+
+def missing_files(trial: SimplerTrial, folder: Path) -> list[str]:
+    """What the trial needs and the asset folder lacks, as paths under `data/`; such a trial is not run."""
+    if trial.task.startswith("widowx"):
+        root, setup = "tasks/bridge_v2_real2sim_dataset", trial.setup
+        wanted = [f"stages/bridge_table_1_v{2 if 'eggplant' in trial.task else 1}.glb"]
+    else:
+        root, setup = "tasks/google_robot_real2sim", trial.setup
+        wanted = [f"stages/{setup.scene}.glb"] if setup.scene != "dummy_drawer" else []
+        wanted += [f"models/{model}/collision.obj" for model in (*setup.objects, *setup.distractors)]
+        if "drawer" in trial.task or trial.task == "place_apple":
+            wanted.append(f"stations/{setup.station}.urdf")
+    if trial.placement.overlay:
+        wanted.append(f"real_inpainting/{trial.placement.overlay}")
+    return [f"{root}/{path}" for path in wanted if not (folder / "data" / root / path).is_file()]

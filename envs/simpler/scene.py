@@ -82,6 +82,7 @@ class SimplerScene(BaseEnv):
                 solver_velocity_iterations=1,
                 enable_pcm=False,
                 enable_tgs=True,
+                enable_enhanced_determinism=True,  # an episode must not depend on those before it
             ),
             default_materials_config=DefaultMaterialsConfig(1.0, 1.0, 0.0),
         )
