@@ -144,7 +144,6 @@ def register() -> None:
     store = ConfigStore.instance()
     store.store("recap_sim_schema", RecapSimConfig)
     store.store("recap_study_schema", RecapStudyConfig)
-    store.store("simpler_sweep_schema", SimplerSweepConfig)
     store.store("schema", TaskConfig, group="task")
     store.store("schema", LatentsConfig, group="latents")
     store.store("viva_schema", ViVaConfig, group="valuefn")

@@ -11,7 +11,9 @@ summary.json. A variant whose assets are missing is reported as not run.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -19,12 +21,12 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two busy processes with two threads each collapse on two cores
 
-import hydra
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from envs.ledger import TrialLedger
 from envs.simpler.protocol import SETTINGS, SimplerTrial, groups, missing_files, trials, variants
@@ -32,14 +34,11 @@ from episodes.files import write_atomic
 from episodes.intervals import wilson
 from episodes.types import Observation
 from episodes.workers import map_jobs
-from experiments import schemas
 from experiments.checks import refusing
 from experiments.run_folder import digest, write_json
 from experiments.schemas import SimplerSweepConfig
 
 BLOCK = 5  # trials of one task and scene that a worker runs before it reports
-
-schemas.register()
 
 
 def planned(settings: SimplerSweepConfig) -> list[SimplerTrial]:
@@ -232,12 +231,21 @@ def run_all(settings: SimplerSweepConfig) -> None:
     print(show(found))
 
 
-@hydra.main(config_path="conf/simpler", config_name="simpler_sweep", version_base="1.3")
-def main(config: DictConfig) -> None:
+def parse(arguments: Sequence[str]) -> SimplerSweepConfig:
+    """Settings from key=value words; ValueError naming an unknown key or a bad value."""
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(SimplerSweepConfig), OmegaConf.from_dotlist(list(arguments)))
+        settings = OmegaConf.to_object(merged)
+    except OmegaConfBaseException as error:
+        known = ", ".join(f.name for f in fields(SimplerSweepConfig))
+        raise ValueError(f"{str(error).splitlines()[0]}; the settings are {known}") from error
+    assert isinstance(settings, SimplerSweepConfig)
+    return settings
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
     with refusing("simpler_sweep"):
-        settings = OmegaConf.to_object(config)
-        assert isinstance(settings, SimplerSweepConfig)
-        run_all(settings)
+        run_all(parse(sys.argv[1:] if arguments is None else arguments))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from envs.oracles.mix import OracleMix
 from envs.simpler.hand import CLOSE, OPEN, Script, SimplerHand
 
 Array = npt.NDArray[np.float64]
-GRASP_TIME = {"google": 5, "widowx": 4}  # steps until the fingers hold
+GRASP_TIME = {"google": 5, "widowx": 7}  # steps until the fingers hold
 
 
 @dataclass(frozen=True)
