@@ -187,7 +187,8 @@ def show(rows: Sequence[dict[str, Any]]) -> str:
     """The summary as text."""
     head = f"{'task':26s} {'setting':20s} {'n':>5s} {'final':>6s}  {'95 %':11s} {'any':>6s}"
     lines = [
-        f"{r['task']:26s} {r['setting']:20s} {r['n']:5d} {r['final']:6.3f}  {r['low']:.2f} - {r['high']:.2f} {r['any']:6.3f}"
+        f"{r['task']:26s} {r['setting']:20s} {r['n']:5d} {r['final']:6.3f}  {r['low']:.2f} - {r['high']:.2f} "
+        f"{r['any']:6.3f}"
         for r in rows
     ]
     return "\n".join([head, *lines])
@@ -209,7 +210,7 @@ def run_all(settings: SimplerSweepConfig) -> None:
     plan = [trial for trial in plan if not lacking[trial.key]]
     place = Path(settings.runs) / "simpler_sweep" / digest(settings.policy, settings.image_size, settings.images)
     ledger = TrialLedger(place / "ledger.jsonl")
-    pending = ledger.pending(plan)  # type: ignore[arg-type]
+    pending: list[Any] = ledger.pending(plan)  # type: ignore[arg-type]
     print(f"{place}: {len(plan) - len(pending)} of {len(plan)} trials are done")
     jobs = [
         tuple(own[i : i + BLOCK])

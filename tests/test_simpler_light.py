@@ -99,7 +99,9 @@ COUNTS = {  # VideoVLA, Table 11
 
 
 def test_the_protocol_has_the_published_numbers_of_trials():
-    found = {(group, setting): len(trials(group, setting)) for group, settings in groups().items() for setting in settings}
+    found = {
+        (group, setting): len(trials(group, setting)) for group, settings in groups().items() for setting in settings
+    }
     assert found == COUNTS
 
 

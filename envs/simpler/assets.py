@@ -82,7 +82,9 @@ class Report:
 
 def check(folder: Path, assets: Sequence[Asset] | None = None) -> Report:
     """Compare every listed file with its git blob id."""
-    present, changed, missing = [], [], []
+    present: list[Asset] = []
+    changed: list[Asset] = []
+    missing: list[Asset] = []
     for asset in upstream() if assets is None else assets:
         path = folder / "data" / asset.local
         if not path.is_file():
@@ -98,7 +100,9 @@ def fetch(url: str) -> bytes:
         with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
             return bytes(answer.read())
     except (urllib.error.URLError, OSError) as error:
-        raise ValueError(f"{url}: cannot be downloaded ({error}); check the network and run the same command again") from error
+        raise ValueError(
+            f"{url}: cannot be downloaded ({error}); check the network and run the same command again"
+        ) from error
 
 
 def download(
@@ -119,7 +123,7 @@ def download(
         content = get(asset.url)
         if blob_id(content) != asset.blob:
             raise ValueError(
-                f"{asset.url}: {len(content)} bytes that are not the file wanted (git blob {blob_id(content)}, expected "
+                f"{asset.url}: {len(content)} bytes that are not the file wanted (git blob {blob_id(content)}, not "
                 f"{asset.blob}); try again later"
             )
         write_atomic(folder / "data" / asset.local, content)

@@ -48,10 +48,13 @@ def render_backend() -> str:
 
 @lru_cache
 def drawing_error() -> str | None:
-    """Why software Vulkan does not work for SAPIEN on this machine, or None where it does; tried in a process of its own,
-    because a driver that is too old may end the process."""
+    """Why software Vulkan does not work for SAPIEN on this machine, or None where it does.
+
+    Tried in a process of its own, because a driver that is too old may end the process.
+    """
     code = (
-        "import sapien; s = sapien.Scene([sapien.physx.PhysxCpuSystem(), sapien.render.RenderSystem(sapien.Device('cpu'))]);"
+        "import sapien; r = sapien.render.RenderSystem(sapien.Device('cpu'));"
+        "s = sapien.Scene([sapien.physx.PhysxCpuSystem(), r]);"
         "c = s.add_camera('probe', 8, 8, 1.0, 0.1, 10.0); s.update_render(); c.take_picture(); c.get_picture('Color')"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -49,8 +49,9 @@ class _Controller(BaseController):
     def set_drive_property(self) -> None:
         c, n = self.config, len(self.joints)
         damping = np.broadcast_to(np.asarray(c.damping, np.float64), n)
-        # SAPIEN 2 closes the share x / (1 + x) of the gap in a step, x = stiffness / damping * dt; SAPIEN 3, whose drives
-        # act within the step, 1 - exp(-x). This stiffness makes the two equal (0.2-0.6 % less; the arm's lag depends on it).
+        # SAPIEN 2 closes the share x / (1 + x) of the gap in a step, x = stiffness / damping * dt; SAPIEN 3, whose
+        # drives act within the step, 1 - exp(-x). This stiffness makes the two equal (0.2-0.6 % less; the arm's lag
+        # depends on it).
         x = np.asarray(c.stiffness, np.float64) / damping * self.articulation.px.timestep
         gains = [damping * np.log1p(x) / self.articulation.px.timestep, damping, np.broadcast_to(c.force_limit, n)]
         for joint, stiffness, damping, force in zip(self.joints, *gains):

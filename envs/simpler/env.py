@@ -33,17 +33,18 @@ REWARDS = ("sparse", "dense")
 class SimplerEnv(gym.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.float32]]):
     """One SIMPLER task on ManiSkill 3, one environment, CPU physics.
 
-    Observation: {camera: uint8 (H, W, 3), "proprio": float32 (11,)}. The camera is SIMPLER's; its whole view is drawn at
-    `image_size` (an int: square), with the photograph of Visual Matching behind robot and objects where the placement
-    has one. Action: float32 (7,) in metres, radians (rotation vector, base axes) and gripper; what lies outside the
-    action space is executed too, as in SIMPLER. Reward: "sparse" is 1 at every step at which the task is solved, "dense"
-    the staged progress. Truncated at `max_steps` (default SIMPLER's); terminated only with `stop_at_success`.
-    info: instruction, success (at this step: SIMPLER counts the last step's), success_any, is_success, progress.
+    Observation: {camera: uint8 (H, W, 3), "proprio": float32 (11,)}. The camera is SIMPLER's; its whole view is drawn
+    at `image_size` (an int: square), with the photograph of Visual Matching behind robot and objects where the
+    placement has one. Action: float32 (7,) in metres, radians (rotation vector, base axes) and gripper; what lies
+    outside the action space is executed too, as in SIMPLER. Reward: "sparse" is 1 at every step at which the task is
+    solved, "dense" the staged progress. Truncated at `max_steps` (default SIMPLER's); terminated only with
+    `stop_at_success`. info: instruction, success (at this step: SIMPLER counts the last step's), success_any,
+    is_success, progress.
 
     `reset(seed=s)` draws a placement from the seed; `reset(options={"trial": t})` begins a protocol trial (see
-    envs.simpler.protocol), `options={"setup": Setup, "placement": Placement}` any other. A new setup rebuilds the scene.
-    ValueError: an unknown setting, missing assets,
-    or an action of the wrong shape or not finite. ImportError: ManiSkill is not installed, or SAPIEN cannot draw.
+    envs.simpler.protocol), `options={"setup": Setup, "placement": Placement}` any other. A new setup rebuilds the
+    scene. ValueError: an unknown setting, missing assets, or an action of the wrong shape or not finite. ImportError:
+    ManiSkill is not installed, or SAPIEN cannot draw.
     """
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 5}

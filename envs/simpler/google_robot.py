@@ -133,16 +133,20 @@ class GoogleRobot(BaseAgent):
         rest = dict(REST)
         if head is not None:
             rest["joint_head_pan"], rest["joint_head_tilt"] = head
-        return common.to_tensor(np.array([[rest[j.name] for j in self.robot.active_joints]]), device=self.device).float()
+        return common.to_tensor(
+            np.array([[rest[j.name] for j in self.robot.active_joints]]), device=self.device
+        ).float()
 
     def is_grasping(self, object: Any, min_impulse: float = 1e-6, max_angle: float = 80.0) -> torch.Tensor:  # type: ignore[override]
-        """(B,) true where each finger pushes on the object with more than `min_impulse` N s within `max_angle` degrees
-        of its closing direction (SIMPLER's test: impulses of the last simulation step, summed over a finger's links)."""
+        """(B,) true where each finger pushes on the object with more than `min_impulse` N s within `max_angle` degrees.
+
+        SIMPLER's test: impulses of the last simulation step, summed over a finger's links, against the tip's y axis.
+        """
         holding = []
-        for side, sign in (("left", 1.0), ("right", 1.0)):
+        for side in ("left", "right"):
             links = self.finger_links[side]
             impulse = sum(self.scene.get_pairwise_contact_impulses(link, object) for link in links)
-            direction = sign * links[1].pose.to_transformation_matrix()[..., :3, 1]  # opens along the tip's y axis
+            direction = links[1].pose.to_transformation_matrix()[..., :3, 1]
             angle = torch.rad2deg(common.compute_angle_between(direction, impulse))
             holding.append((torch.linalg.norm(impulse, dim=1) >= min_impulse) & (angle <= max_angle))
         return holding[0] & holding[1]

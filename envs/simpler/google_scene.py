@@ -77,7 +77,11 @@ class GoogleScene(SimplerScene):
         self.scene.set_ambient_light([ambient] * 3)
         for i, (direction, colour) in enumerate(lights):
             self.scene.add_directional_light(
-                list(direction), [colour] * 3, shadow=self.enable_shadow and i == 0, shadow_scale=5, shadow_map_size=2048
+                list(direction),
+                [colour] * 3,
+                shadow=self.enable_shadow and i == 0,
+                shadow_scale=5,
+                shadow_map_size=2048,
             )
 
     def _load_stage(self) -> None:
@@ -104,7 +108,10 @@ class GoogleScene(SimplerScene):
             material=PhysxMaterial(0.5, 0.5, 0.0),
             density=facts.get("density", 1000) if density is None else density,
         )
-        visual = next((folder / f"textured.{kind}" for kind in ("obj", "dae", "glb") if (folder / f"textured.{kind}").is_file()), None)
+        visual = next(
+            (folder / f"textured.{kind}" for kind in ("obj", "dae", "glb") if (folder / f"textured.{kind}").is_file()),
+            None,
+        )
         if visual is None:
             raise ValueError(f"{folder}: no textured.obj, .dae or .glb; download the assets (docs/simpler.md)")
         builder.add_visual_from_file(str(visual))

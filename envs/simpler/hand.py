@@ -142,7 +142,7 @@ class SimplerHand:
         self.wanted = Rotation.from_euler("z", turn).as_matrix() @ self.rest
 
     def lean(self, degrees: float) -> None:
-        """Point the Google robot's fingers towards -x and down by `degrees` from the vertical, closing in that plane."""
+        """Point the Google robot's fingers down and, by `degrees`, towards -x; they close in that plane."""
         a = np.radians(degrees)
         z = np.array([-np.sin(a), 0.0, -np.cos(a)])
         y = np.array([np.cos(a), 0.0, -np.sin(a)])

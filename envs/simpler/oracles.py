@@ -51,7 +51,9 @@ class SimplerOracle(ScriptedOracle):
         stop = rng.random() < 0.3
         while True:
             if not stop:
-                yield from hand.move(start + rng.uniform([-0.1, -0.15, 0.0], [0.1, 0.15, 0.08]), 0.03, 3.0, hand.speed / 2)
+                yield from hand.move(
+                    start + rng.uniform([-0.1, -0.15, 0.0], [0.1, 0.15, 0.08]), 0.03, 3.0, hand.speed / 2
+                )
             yield from hand.wait(int(rng.integers(1, 4)))
 
 
@@ -68,7 +70,7 @@ class Picker(SimplerOracle):
         """What is done with the object once it is held; ends where it was lost."""
         raise NotImplementedError
 
-    def script(self, hand: SimplerHand, styles: tuple[str, ...], rng: np.random.Generator) -> Script:
+    def script(self, hand: Any, styles: tuple[str, ...], rng: np.random.Generator) -> Script:
         if "failure" in styles:
             yield from self.approach(hand)
             yield from self.fail(hand)
@@ -201,7 +203,7 @@ class OpenDrawerOracle(SimplerOracle):
 
     styles: ClassVar[tuple[str, ...]] = ("expert", "hesitation", "retry_miss", "failure")
 
-    def script(self, hand: SimplerHand, styles: tuple[str, ...], rng: np.random.Generator) -> Script:
+    def script(self, hand: Any, styles: tuple[str, ...], rng: np.random.Generator) -> Script:
         if "failure" in styles:
             yield from self.fail(hand)
         if "retry_miss" in styles:
@@ -231,8 +233,8 @@ class OpenDrawerOracle(SimplerOracle):
         if hand.position[2] > edge + 0.25:  # clear of the cabinet's top on the way down
             yield from hand.move(np.array([0.24, HOOK_Y, max(edge + 0.17, 0.98)]), 0.03, 8.0, settle=True)
         for k, (x, z) in enumerate(HOOK[:waypoints]):
-            fine = k >= 3
-            yield from hand.move(np.array([x + out, HOOK_Y, edge + z]), 0.008 if fine else 0.025, 3.0, 0.05 if fine else None)
+            tolerance, speed = (0.008, 0.05) if k >= 3 else (0.025, None)
+            yield from hand.move(np.array([x + out, HOOK_Y, edge + z]), tolerance, 3.0, speed)
 
     def pull(self, hand: SimplerHand) -> Script:
         height = hand.position[2]
@@ -248,7 +250,7 @@ class CloseDrawerOracle(SimplerOracle):
 
     styles: ClassVar[tuple[str, ...]] = ("expert", "hesitation", "retry_miss", "failure")
 
-    def script(self, hand: SimplerHand, styles: tuple[str, ...], rng: np.random.Generator) -> Script:
+    def script(self, hand: Any, styles: tuple[str, ...], rng: np.random.Generator) -> Script:
         if "failure" in styles:
             yield from self.fail(hand)
         hand.grip = CLOSE
@@ -273,7 +275,7 @@ class PlaceAppleOracle(Picker):
 
     styles: ClassVar[tuple[str, ...]] = ("expert", "hesitation", "retry_miss", "retry_drop", "failure")
 
-    def script(self, hand: SimplerHand, styles: tuple[str, ...], rng: np.random.Generator) -> Script:
+    def script(self, hand: Any, styles: tuple[str, ...], rng: np.random.Generator) -> Script:
         yield from OpenDrawerOracle.open(self, hand)  # type: ignore[arg-type]
         edge = float(hand.object(hand.raw.front)[1][2]) + EDGE
         yield from hand.move(hand.position + (0.01, 0, 0.06), 0.02, 3.0)

@@ -53,7 +53,11 @@ class Replay:
     def first_divergence(self) -> str:
         """Step and quantity that first leave their tolerance."""
         found = [
-            (int(np.argmax(self.errors[key] > limit)), key, float(self.errors[key][np.argmax(self.errors[key] > limit)]))
+            (
+                int(np.argmax(self.errors[key] > limit)),
+                key,
+                float(self.errors[key][np.argmax(self.errors[key] > limit)]),
+            )
             for key, limit in DIVERGED.items()
             if key in self.errors and (self.errors[key] > limit).any()
         ]
@@ -225,7 +229,7 @@ def first_contact(theirs: dict[str, Any]) -> int:
 
 
 def touches(env: Any) -> bool:
-    """Does our robot touch anything but itself? (The recordings tell contact with the object only, not with a cabinet.)"""
+    """Does our robot touch anything but itself? (The recordings do not tell of contact with a cabinet.)"""
     own = {link._bodies[0] for link in env.agent.robot.get_links()}
     return any(
         (contact.bodies[0] in own) != (contact.bodies[1] in own)
@@ -269,28 +273,37 @@ def verdicts(replays: Sequence[Replay]) -> list[tuple[str, str, bool]]:
     rows = [
         (
             f"objects after the reset within {INITIAL[0]} mm, {INITIAL[1]} deg",
-            "{:.2f} mm, {:.2f} deg ({})".format(*worst.initial, worst.name),
+            f"{worst.initial[0]:.2f} mm, {worst.initial[1]:.2f} deg ({worst.name})",
             all(r.initial[0] <= INITIAL[0] and r.initial[1] <= INITIAL[1] for r in replays),
         ),
         (
             f"TCP without contact within {TCP[0]} mm, {TCP[1]} deg",
-            "{:.2f} mm, {:.2f} deg ({})".format(*moved.tcp, moved.name),
+            f"{moved.tcp[0]:.2f} mm, {moved.tcp[1]:.2f} deg ({moved.name})",
             all(r.tcp[0] <= TCP[0] and r.tcp[1] <= TCP[1] for r in replays),
         ),
     ]
     if scripted:
-        same = np.mean([r.success[0] == r.success[1] for r in scripted])
-        rows.append((f"same success in {SUCCESS:.0%} of scripted episodes", f"{same:.0%} of {len(scripted)}", same >= SUCCESS))
+        same = float(np.mean([r.success[0] == r.success[1] for r in scripted]))
+        rows.append(
+            (f"same success in {SUCCESS:.0%} of scripted episodes", f"{same:.0%} of {len(scripted)}", same >= SUCCESS)
+        )
     drawn = [(r, image) for r in replays for image in r.images]
     if drawn:
         shaded = [image["pixels"] for r, image in drawn if r.name.startswith(SHADED)]
         robot = [image["iou robot"] for _, image in drawn]
         things = [v for _, image in drawn for key, v in image.items() if key.startswith("iou ") and key != "iou robot"]
         if shaded:
-            rows.append((f"pixels within {PIXELS:g} of 255", f"worst {max(shaded):.2f}, mean {np.mean(shaded):.2f}", max(shaded) <= PIXELS))
+            rows.append(
+                (
+                    f"pixels within {PIXELS:g} of 255",
+                    f"worst {max(shaded):.2f}, mean {np.mean(shaded):.2f}",
+                    max(shaded) <= PIXELS,
+                )
+            )
         rows.append((f"robot silhouette at least {ROBOT_IOU}", f"worst {min(robot):.3f}", min(robot) >= ROBOT_IOU))
         if things:
-            rows.append((f"object silhouettes at least {OBJECT_IOU}", f"worst {min(things):.3f}", min(things) >= OBJECT_IOU))
+            worst_thing = f"worst {min(things):.3f}"
+            rows.append((f"object silhouettes at least {OBJECT_IOU}", worst_thing, min(things) >= OBJECT_IOU))
     return rows
 
 

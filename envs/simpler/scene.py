@@ -41,8 +41,8 @@ def photograph(path: Path, height: int, width: int) -> npt.NDArray[np.uint8]:
     except ImportError:
         with Image.open(path) as image:
             return np.asarray(image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR), np.uint8)
-    image = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
-    return np.asarray(cv2.resize(image, (width, height)), np.uint8)
+    photo: Any = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)  # type: ignore[arg-type]
+    return np.asarray(cv2.resize(photo, (width, height)), np.uint8)
 
 
 class SimplerScene(BaseEnv):
@@ -118,7 +118,7 @@ class SimplerScene(BaseEnv):
         data = super()._get_obs_sensor_data(apply_texture_transforms)
         image = data[self.camera]
         if any(self._overlays) and "segmentation" in image:
-            B, H, W, _ = image["rgb"].shape
+            H, W = image["rgb"].shape[1:3]
             shown = torch.isin(image["segmentation"][..., :1], self._kept_ids.to(image["segmentation"].dtype))
             for i, name in enumerate(self._overlays):
                 if name:
@@ -220,8 +220,8 @@ def poses(p: npt.ArrayLike, q: npt.ArrayLike) -> Any:
     )
 
 
-# Where SIMPLER's settling leaves these models: rotation vector (degrees) and shift (mm) in the frame in which they are let
-# go, measured in the original. SAPIEN 3 lets them roll onto another facet, so they are let go as they are to lie.
+# Where SIMPLER's settling leaves these models: rotation vector (degrees) and shift (mm) in the frame in which they are
+# let go, measured in the original. SAPIEN 3 lets them roll onto another facet, so they are let go as they are to lie.
 LYING: dict[str, tuple[tuple[float, float, float], tuple[float, float]]] = {
     "baked_apple": ((-1.520, 0.205, -0.484), (0.286, 0.916)),
     "dummy_sink_target_plane": ((0.413, 7.437, 1.377), (-22.95, -2.55)),
@@ -230,13 +230,13 @@ LYING: dict[str, tuple[tuple[float, float, float], tuple[float, float]]] = {
 
 def let_go(model: str, xyz: npt.ArrayLike, quat: npt.ArrayLike) -> tuple[Array, Array]:
     """Positions (B, 3) and orientations wxyz (B, 4) at which a model is let go to lie as in SIMPLER."""
-    xyz, quat = np.array(xyz, np.float64), np.array(quat, np.float64)
+    places, turned = np.array(xyz, np.float64), np.array(quat, np.float64)
     if model in LYING:
         turn, shift = LYING[model]
-        base = Rotation.from_quat(np.roll(quat, -1, axis=1))
-        xyz = xyz + base.apply(1e-3 * np.array([*shift, 0.0]))
-        quat = np.roll((base * Rotation.from_rotvec(np.radians(turn))).as_quat(), 1, axis=1)
-    return xyz, quat
+        base = Rotation.from_quat(np.roll(turned, -1, axis=1))
+        places = places + base.apply(1e-3 * np.array([*shift, 0.0]))
+        turned = np.roll((base * Rotation.from_rotvec(np.radians(turn))).as_quat(), 1, axis=1)
+    return places, turned
 
 
 def contacts_of(scene: Any, actor: Actor) -> list[tuple[Any, Any]]:
@@ -247,4 +247,3 @@ def contacts_of(scene: Any, actor: Actor) -> list[tuple[Any, Any]]:
         if own in bodies and np.linalg.norm(sum(point.impulse for point in contact.points)) > 1e-6:
             found.append((contact, bodies[1 - bodies.index(own)]))
     return found
-

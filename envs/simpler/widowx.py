@@ -58,7 +58,7 @@ class _WidowX(WidowX250SBridgeDatasetFlatTable):
         self.tip = self.robot.links_map["ee_gripper_link"]
 
     def is_grasping(self, object: Any, min_impulse: float = 1e-6, max_angle: float = 60.0) -> torch.Tensor:  # type: ignore[override]
-        """(B,) true where both fingers push on the object along their closing direction (SIMPLER: impulses, 60 degrees)."""
+        """(B,) true where both fingers push on the object in their closing direction (SIMPLER: impulses)."""
         holding = []
         for link, sign in ((self.finger1_link, 1.0), (self.finger2_link, -1.0)):
             impulse = self.scene.get_pairwise_contact_impulses(link, object)

@@ -1,7 +1,7 @@
 """SIMPLER's four WidowX tasks: ManiSkill 3's scenes and objects with SIMPLER's controller, settling and tests.
 
-What differs from mani-skill's own: rotation-vector actions and SIMPLER's kinematics, 0.5 s of settling (mani-skill: 0.1 s),
-the grasp test by impulse, one photograph per environment, staged progress, no early end.
+What differs from mani-skill's own: rotation-vector actions and SIMPLER's kinematics, 0.5 s of settling (mani-skill:
+0.1 s), the grasp test by impulse, one photograph per environment, staged progress, no early end.
 """
 
 from __future__ import annotations
@@ -56,16 +56,20 @@ class Bridge(SimplerScene, BaseBridgeEnv):
         super()._load_agent(options)
 
     def _load_scene(self, options: dict[str, Any]) -> None:
-        self.objs = {}
+        self.objs: dict[str, Any] = {}
         super()._load_scene(options)
         for actor in self.objs.values():
             actor.set_linear_damping(0.1)
             actor.set_angular_damping(0.1)
 
-    def _build_actor_helper(self, model_id: str, scale: float = 1, kinematic: bool = False, initial_pose: Any = None) -> Any:
+    def _build_actor_helper(
+        self, model_id: str, scale: float = 1, kinematic: bool = False, initial_pose: Any = None
+    ) -> Any:
         """mani-skill's, with the collision mesh split as in SAPIEN 2."""
         folder = asset_folder() / "data" / self.overlay_folder / "custom" / "models" / model_id
-        visual = [folder / f"textured.{kind}" for kind in ("obj", "dae", "glb") if (folder / f"textured.{kind}").is_file()]
+        visual = [
+            folder / f"textured.{kind}" for kind in ("obj", "dae", "glb") if (folder / f"textured.{kind}").is_file()
+        ]
         if not visual:
             raise ValueError(f"{folder}: the model is missing; download the assets (docs/simpler.md)")
         builder = self.scene.create_actor_builder()

@@ -48,7 +48,8 @@ class Cabinet(GoogleScene):
     def _load_scene(self, options: dict[str, Any]) -> None:
         if self.setup.scene == "dummy_drawer":
             builder = self.scene.create_actor_builder()
-            builder.add_box_visual(half_size=[5.0, 5.0, 0.001], material=sapien.render.RenderMaterial(base_color=[0.5] * 3 + [1]))
+            gray = sapien.render.RenderMaterial(base_color=[0.5, 0.5, 0.5, 1.0])
+            builder.add_box_visual(half_size=[5.0, 5.0, 0.001], material=gray)
             builder.initial_pose = sapien.Pose([0, 0, -0.001])
             self.stage = builder.build_static(name="arena")
         else:
@@ -112,7 +113,11 @@ class OpenDrawer(Cabinet):
 
     def judge(self) -> dict[str, torch.Tensor]:
         out = self.opening()
-        return {"success": out >= OPENED, "progress": 0.3 * self.reach() + 0.7 * torch.clamp(out / OPENED, 0, 1), "qpos": out}
+        return {
+            "success": out >= OPENED,
+            "progress": 0.3 * self.reach() + 0.7 * torch.clamp(out / OPENED, 0, 1),
+            "qpos": out,
+        }
 
     def instruction(self) -> list[str]:
         return [f"open {self.drawer} drawer"] * self.num_envs

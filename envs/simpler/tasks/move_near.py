@@ -79,7 +79,8 @@ class MoveNear(GoogleScene):
         self.settle(self.objects)
         self.set_robot(placements, self.rest_qpos(placements))
         M = len(self.objects)
-        if not hasattr(self, "_pair") or self._start.shape[1] != M:
+        if getattr(self, "_objects_seen", 0) != M:
+            self._objects_seen = M
             self._pair = torch.zeros(self.num_envs, 2, dtype=torch.int64)
             self._start = torch.zeros(self.num_envs, M, 3)
             self._radius = torch.zeros(self.num_envs, M)
