@@ -114,7 +114,7 @@ class Picker(SimplerOracle):
         above = grasp.position + (0, 0, grasp.hover)
         if hand.position[2] < above[2] - 0.03 and np.linalg.norm((hand.position - above)[:2]) > 0.03:
             yield from hand.move(np.array([*hand.position[:2], above[2]]), 0.03, 3.0)
-        yield from hand.move(above, 0.015, 8.0, settle=True)
+        yield from hand.move(above, 0.015, 16.0, settle=True)
 
     def take(self, hand: SimplerHand) -> Script:
         yield from hand.move(self.grasp(hand).position, 0.006, 4.0, 0.04)
