@@ -351,8 +351,8 @@ ORACLES: dict[str, type[SimplerOracle]] = {
     **{f"open_{drawer}_drawer": OpenDrawerOracle for drawer in LEAN},
     **{f"close_{drawer}_drawer": CloseDrawerOracle for drawer in LEAN},
     "place_apple": PlaceAppleOracle,
-    "widowx_spoon_on_towel": _bridge("SpoonOracle", BridgePlan(0.0, 0.08, 0.03, along=-0.045)),
-    "widowx_carrot_on_plate": _bridge("CarrotOracle", BridgePlan(0.0, 0.08, 0.035)),
+    "widowx_spoon_on_towel": _bridge("SpoonOracle", BridgePlan(0.011, 0.08, 0.03, along=-0.045)),
+    "widowx_carrot_on_plate": _bridge("CarrotOracle", BridgePlan(-0.002, 0.08, 0.035)),
     "widowx_stack_cube": _bridge("CubeOracle", BridgePlan(0.0, 0.09, 0.034)),
     "widowx_eggplant_in_basket": _bridge("EggplantOracle", BridgePlan(0.0, 0.19, 0.12)),
 }
