@@ -6,7 +6,7 @@ ARGS ?=
 GL = MUJOCO_GL="$${MUJOCO_GL:-$$(cat .venv/mujoco-gl)}"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev recap test lint
+.PHONY: help setup setup-dev simpler recap test lint
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -16,6 +16,9 @@ setup:  ## .venv with everything needed to run (TORCH_INDEX_URL=... picks anothe
 
 setup-dev:  ## setup and the test and lint tools
 	@TORCH_INDEX_URL="$(TORCH_INDEX_URL)" scripts/setup.sh --dev
+
+simpler: setup  ## adds the SIMPLER tasks (ManiSkill 3; on Debian 12, as root, Mesa from backports)
+	@scripts/simpler.sh
 
 recap: setup  ## the RECAP loop in simulation (ARGS="key=value ..." overrides settings)
 	$(GL) $(PYTHON) experiments/recap_sim.py $(ARGS)

@@ -23,6 +23,11 @@ class Trial:
         """What names the trial in a ledger."""
         return f"seed={self.seed}"
 
+    @property
+    def options(self) -> dict[str, Any] | None:
+        """What the environment's `reset` is told besides the seed."""
+        return None
+
 
 class TrialLedger:
     """Append-only JSON lines at `path`, one row per finished trial, each with its trial's "key".

@@ -108,7 +108,7 @@ def rollout(
 
 
 def _begin(env: Any, order: int, trial: Trial) -> _Slot:
-    observation, info = env.reset(seed=trial.seed)
+    observation, info = env.reset(seed=trial.seed, options=trial.options)
     noise = np.random.default_rng([trial.seed, _NOISE_STREAM])
     return _Slot(order, trial, noise, [observation], [info["progress"]], info["instruction"])
 

@@ -183,6 +183,23 @@ class ProposeSegmentsConfig:
         require(self, fps=(1e-3, 1000), frames=(2, 1000))
 
 
+@dataclass
+class SimplerSweepConfig:
+    """experiments/simpler_sweep.py: one policy on SIMPLER's protocol."""
+
+    policy: str = "random"  # random, scripted, or the folder of a saved policy
+    tasks: list[str] = field(default_factory=list)  # of the protocol; empty: all
+    settings: list[str] = field(default_factory=lambda: ["visual_matching", "variant_aggregation"])
+    variants: list[str] = field(default_factory=list)  # empty: all of the setting
+    limit: int = 0  # trials per variant and task, spread evenly; 0: all
+    dry_run: bool = False  # print the plan and stop
+    image_size: int = 256  # pixels, square
+    images: bool = True  # draw observations (scripted and random policies do not need them)
+    workers: int = 1  # processes
+    device: str = "cpu"  # of the policy
+    runs: str = "runs"  # folder of all runs
+
+
 def register() -> None:
     """Register the schemas, once; every experiment calls it before Hydra composes."""
     store = ConfigStore.instance()

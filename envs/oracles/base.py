@@ -130,7 +130,7 @@ class Slot:
         self.styles = oracle.mix.sample(self.rng)
         retries = sum(style.startswith("retry") or style == "wrong_object" for style in self.styles)
         scale = self.rng.uniform(0.6 + 0.2 * retries, 1.0) * (1.0 + 0.2 * (len(self.styles) - 1))  # to end in time
-        self.hand = Hand(env, CRUISE * scale, self.rng)
+        self.hand = oracle.hand(env, CRUISE * scale, self.rng)
         self.script = oracle.script(self.hand, self.styles, self.rng)
         self.pauses: dict[int, int] = {}  # step of the script -> length in steps
         if "hesitation" in self.styles:
@@ -163,6 +163,7 @@ class ScriptedOracle:
     """
 
     execute = 1
+    hand: ClassVar[type[Any]] = Hand  # what a script moves
     styles: ClassVar[tuple[str, ...]] = tuple(style for style in STYLES if style != "wrong_object")  # of `script`
 
     def __init__(self, envs: Sequence[Any], mix: OracleMix | None = None) -> None:
