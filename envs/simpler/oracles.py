@@ -191,7 +191,15 @@ class MoveNearOracle(Picker):
 
 
 EDGE = 0.07  # m from a drawer's origin to the upper edge of its front
-HOOK = ((0.20, 0.17), (0.155, 0.13), (0.09, 0.072), (0.02, 0.034), (-0.004, 0.031), (-0.02, 0.010))  # m, x and height
+HOOK = (
+    (0.20, 0.17),
+    (0.155, 0.13),
+    (0.09, 0.072),
+    (0.02, 0.034),
+    (-0.004, 0.031),
+    (-0.022, 0.012),
+    (-0.026, -0.004),
+)  # m, x and height
 LEAN = {"top": 60.0, "middle": 50.0, "bottom": 45.0}  # degrees
 CLOSE_LEAN = 30.0  # degrees
 HOOK_Y, PUSH_Y = 0.13, 0.19  # m beside the drawer's middle
@@ -237,7 +245,7 @@ class OpenDrawerOracle(SimplerOracle):
             yield from hand.move(np.array([x + out, HOOK_Y, edge + z]), tolerance, 3.0, speed)
 
     def pull(self, hand: SimplerHand) -> Script:
-        height = hand.position[2]
+        height = hand.position[2] - 0.02  # presses on the edge
         for _ in range(hand.steps(8.0)):
             if float(hand.raw.opening()[0]) >= PULLED:
                 return
