@@ -200,3 +200,14 @@ def test_meshes_are_split_into_connected_parts(tmp_path, monkeypatch):
     assert parts != two and parts.read_text().count("o part") == 2
     assert "v 5 0 0" in parts.read_text() and parts.read_text().count("f ") == 2
     assert split(parts) == parts  # nothing left to split
+
+
+def test_distractors_stand_apart_from_the_can() -> None:
+    pytest.importorskip("mani_skill")
+    from envs.simpler.tasks.pick_coke_can import distractor_spots
+
+    for target in ((-0.35, -0.02), (-0.12, 0.42), (-0.235, 0.2)):
+        spots = distractor_spots(target, 6)
+        assert len(spots) == 6 and spots == distractor_spots(target, 6)
+        assert all(-0.5 <= x <= -0.1 and 0.05 <= y <= 0.35 for x, y in spots)
+        assert all(np.hypot(x - target[0], y - target[1]) > 0.25 for x, y in spots)

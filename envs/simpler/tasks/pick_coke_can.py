@@ -24,6 +24,20 @@ LIFT_STEPS = 5  # steps well lifted that count as success even if it is dropped 
 REACH = 0.3  # m, distance at which reaching begins to count
 
 
+def distractor_spots(target: tuple[float, float], count: int) -> list[tuple[float, float]]:
+    """Places (x, y) in m of the distractors around the can at `target`, by SIMPLER's rule.
+
+    Uniform within +-0.3 m of the target, clipped to the table's free part, more than 0.25 m from the target; the same
+    for the same target, because SIMPLER rebuilds its environment with one seed. Its exact places are not known here.
+    """
+    rng, spots = np.random.RandomState(2022), list[tuple[float, float]]()
+    while len(spots) < count:
+        x, y = np.clip(np.array(target) + rng.uniform(-0.3, 0.3, 2), (-0.50, 0.05), (-0.10, 0.35))
+        if np.hypot(x - target[0], y - target[1]) > 0.25:
+            spots.append((float(x), float(y)))
+    return spots
+
+
 @register_env("SimplerPickCokeCan-v0", max_episode_steps=80, override=True)
 class PickCokeCan(GoogleScene):
     """Description: an opened coke can lies or stands on a table; lift it.
@@ -55,6 +69,11 @@ class PickCokeCan(GoogleScene):
         quats = np.roll(Rotation.from_euler("xyz", angles).as_quat(), 1, axis=1)  # wxyz
         spots = np.array([[*p.xy, TABLE + DROP] for p in placements])  # type: ignore[misc]
         self.can.set_pose(poses(spots, quats))
+        around = np.array([distractor_spots(p.xy, len(self.distractors)) for p in placements])  # (B, n, 2)
+        upright = np.tile([1.0, 0.0, 0.0, 0.0], (len(placements), 1))
+        for k, distractor in enumerate(self.distractors):
+            height = np.full((len(placements), 1), TABLE + DROP)
+            distractor.set_pose(poses(np.hstack([around[:, k], height]), upright))
         self.settle([self.can, *self.distractors])
         self.set_robot(placements, self.rest_qpos(placements))
         if not hasattr(self, "_height"):
