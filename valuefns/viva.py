@@ -159,7 +159,13 @@ class _ViVaStream:
             new if m else old for m, new, old in zip(mask, instructions, self.instructions, strict=True)
         ]
 
-    def step(self, observations: Sequence[Observation]) -> np.ndarray:
+    def step(self, observations: Sequence[Observation | None]) -> np.ndarray:
         assert self.value.spec is not None, "fit or load the value first"
-        images = np.stack([np.stack([o.images[c] for c in self.value.spec.cameras]) for o in observations])
-        return self.value._values(images, np.stack([o.proprio for o in observations]), self.instructions)[0]
+        values = np.full(len(observations), np.nan, np.float32)
+        asked = [(i, o) for i, o in enumerate(observations) if o is not None]
+        if asked:
+            images = np.stack([np.stack([o.images[c] for c in self.value.spec.cameras]) for _, o in asked])
+            prompts = [self.instructions[i] for i, _ in asked]
+            found = self.value._values(images, np.stack([o.proprio for _, o in asked]), prompts)[0]
+            values[[i for i, _ in asked]] = found
+        return values
