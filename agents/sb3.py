@@ -41,7 +41,7 @@ class ShapedVecEnv(VecEnvWrapper):
 
     def __init__(self, venv: VecEnv, source: ValueFunction | Reader, config: ShapingConfig) -> None:
         super().__init__(venv)
-        self.rewarder = Rewarder(source, config, venv.num_envs, lambda name: venv.get_attr(name)[0])
+        self.rewarder = Rewarder(source, config, venv.num_envs, self._first)
 
     @property
     def shaping(self) -> dict[str, Any]:
@@ -67,6 +67,11 @@ class ShapedVecEnv(VecEnvWrapper):
             info["env_reward"] = float(own)
             info.pop("view", None)  # pictures would lie in every buffer that keeps infos
         return observations, shaped.astype(np.float32), dones, infos
+
+    def _first(self, name: str) -> Any:
+        if not self.venv.has_attr(name):  # asking for one that is missing would end a process of SubprocVecEnv
+            raise AttributeError(name)
+        return self.venv.get_attr(name)[0]
 
     def _begin(self, mask: npt.NDArray[np.bool_], observations: Any) -> None:
         slots = [_slot(observations, i) for i in range(self.num_envs)]
@@ -137,14 +142,17 @@ class SB3Actor:
     """A trained agent as an Actor, so that `rollout` evaluates it as every other policy.
 
     `envs` are the environments of its slots: the agent learned from `state` and `proprio` (flattened in the order of
-    `FlattenObservation`), and reads the state from them. `where` are the action dimensions it moves (PartialAction).
+    `FlattenObservation`), and reads the state from them. `actions` are the dimensions it moves (PartialAction; all by
+    default). A VecNormalize around the agent's environment normalises here too.
     """
 
     execute = 1
 
-    def __init__(self, agent: BaseAlgorithm, envs: Sequence[Any], where: Sequence[int] | None = None) -> None:
+    def __init__(self, agent: BaseAlgorithm, envs: Sequence[Any], actions: Sequence[str] = ()) -> None:
         self.agent, self.envs = agent, [env.unwrapped for env in envs]
-        self.where = list(range(self.envs[0].spec_.action_dim)) if where is None else list(where)
+        names = self.envs[0].spec_.action_names
+        self.where = [names.index(name) for name in actions or names]
+        self.normalise = agent.get_vec_normalize_env()
 
     def reset(self, mask: npt.NDArray[np.bool_], seeds: npt.NDArray[np.int64], instructions: Sequence[str]) -> None:
         """Nothing to begin: the agent keeps nothing from step to step."""
@@ -158,6 +166,8 @@ class SB3Actor:
             seen: Any = {name: np.stack([box[name] for box in boxes]) for name in space}
         else:
             seen = np.stack([np.concatenate([box["proprio"], box["state"]]) for box in boxes])
+        if self.normalise is not None:
+            seen = self.normalise.normalize_obs(seen)
         actions, _ = self.agent.predict(seen, deterministic=True)
         answers[np.ix_(asked, [0], self.where)] = actions[:, None]
         return answers

@@ -17,7 +17,7 @@ def wilson(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
     (p + z^2/2n -+ z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n) with p = k/n and z the normal quantile of (1+level)/2.
     n = 0 is (nan, nan); k outside 0..n is a ValueError. Source: Wilson (1927), JASA 22(158).
     """
-    _check_level(level)
+    check_level(level)
     if not 0 <= k <= n:
         raise ValueError(f"wilson: k is {k} of n {n}; k must be 0..n")
     if n == 0:
@@ -40,7 +40,7 @@ def bootstrap_mean(
     group. Nothing to average is (nan, nan, nan), a single value (mean, nan, nan): one value says nothing about spread.
     Errors: a NaN in x is a ValueError (drop or count undefined values first). Source: Efron (1979).
     """
-    _check_level(level)
+    check_level(level)
     values = _grouped(x, "bootstrap_mean")
     if values.size < 2:
         return (float(values[0, 0]) if values.size else math.nan), math.nan, math.nan
@@ -69,7 +69,7 @@ def paired_bootstrap(
     (nan, nan, nan), one pair (mean, nan, nan). Errors: shapes that differ or a NaN are a ValueError.
     Source: Davison and Hinkley (1997), section 3.8; crossed: Owen (2007), the pigeonhole bootstrap.
     """
-    _check_level(level)
+    check_level(level)
     left, right = _grouped(a, "paired_bootstrap"), _grouped(b, "paired_bootstrap")
     if left.shape != right.shape:
         raise ValueError(
@@ -112,6 +112,6 @@ def _two_level(values: npt.NDArray[np.float64], seed: int, resamples: int, cross
     return means
 
 
-def _check_level(level: float) -> None:
+def check_level(level: float) -> None:
     if not 0 < level < 1:
         raise ValueError(f"level is {level}; use a share between 0 and 1, such as 0.95")

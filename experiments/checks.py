@@ -32,11 +32,11 @@ def check_common(settings: RecapSimConfig) -> None:
         raise ValueError(
             f"task.image_size={settings.task.image_size}: latents need multiples of 32; use 64, or valuefn=constant"
         )
-    _check_device(settings.device)
+    check_device(settings.device)
     _check_environment(settings.task.env_id)
 
 
-def _check_device(device: str) -> None:
+def check_device(device: str) -> None:
     if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
         raise ValueError(f"device={device}: choose cpu, cuda or cuda:0")
     if device != "cpu":

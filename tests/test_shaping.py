@@ -116,7 +116,7 @@ def test_the_naive_delta_changes_optimal_policies():
 
 
 def test_the_naive_delta_pays_for_going_round():
-    """From 0, action 0 ends with reward 1; action 1 goes to 1 and back. The round pays (1 - gamma) Phi(1) for nothing."""
+    """From 0, action 0 ends with reward 1; action 1 goes to 1 and back. A round pays (1 - gamma) Phi(1)."""
     gamma, P = 0.9, np.zeros((3, 2, 3))
     P[0, 0, 2] = P[0, 1, 1] = P[1, :, 0] = P[2, :, 2] = 1
     R = np.zeros_like(P)

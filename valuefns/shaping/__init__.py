@@ -1,1 +1,1 @@
-"""Values as rewards: the shaping terms, what they read, and wrappers for Gymnasium (agents/sb3.py: Stable-Baselines3)."""
+"""Values as rewards: the terms, what they read, and wrappers for Gymnasium (Stable-Baselines3: agents/sb3.py)."""

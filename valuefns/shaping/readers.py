@@ -121,7 +121,7 @@ class ShuffledReader(Reader):
 
 
 def view(moment: Moment) -> Observation:
-    """What the value sees: info["view"] (envs.viewed), else the observation itself if it is a flat Dict with proprio."""
+    """What the value sees: info["view"] (envs.viewed), else the observation if it is a flat Dict with proprio."""
     instruction = str(moment.info.get("instruction", ""))
     seen = moment.info.get("view")
     seen = moment.observation if seen is None else seen
@@ -139,7 +139,9 @@ def require_fit(value: ValueFunction, spec: EnvSpec, every: int) -> None:
         value.stream(1)  # refuses: it knows how its episodes end
     own = getattr(value, "spec", None)
     if own is None:
-        raise ValueError(f"value {value.name!r}: it is not fitted; fit or load it first")
+        raise ValueError(
+            f"value {value.name!r}: it does not say which environment it was fitted for; fit or load a learned one"
+        )
     missing = [camera for camera in own.cameras if camera not in spec.cameras]
     if missing:
         raise ValueError(
@@ -153,7 +155,9 @@ def require_fit(value: ValueFunction, spec: EnvSpec, every: int) -> None:
             f"it must see every step; use every=1 instead of {every} (it holds its value between its own frames)"
         )
     if value.fps is not None and value.fps > spec.hz:
-        raise ValueError(f"value {value.name!r}: it reads {value.fps:g} frames a second, the environment has {spec.hz:g}")
+        raise ValueError(
+            f"value {value.name!r}: it reads {value.fps:g} frames a second, the environment has {spec.hz:g}"
+        )
 
 
 def freeze(value: ValueFunction) -> None:

@@ -39,9 +39,9 @@ class ShapingConfig:
 def potential(gamma: float, phi: Floats, phi_next: Floats, terminated: Bools) -> Floats:
     """F = gamma Phi(s') - Phi(s), where Phi(s') = 0 if s' is terminal: leaves every optimal policy as it was.
 
-    phi, phi_next, terminated (n,). At a truncation Phi(s') is kept, because the agent bootstraps there: with F its value
-    of a state is V(s) - Phi(s), so gamma (V(s') - Phi(s')) + gamma Phi(s') adds up to gamma V(s'). Over an episode the
-    terms telescope: sum_t gamma^t F_t = gamma^T Phi(s_T) - Phi(s_0), whatever Phi did in between.
+    phi, phi_next, terminated (n,). At a truncation Phi(s') is kept, because the agent bootstraps there: with F its
+    value of a state is V(s) - Phi(s), so gamma (V(s') - Phi(s')) + gamma Phi(s') adds up to gamma V(s'). Over an
+    episode the terms telescope: sum_t gamma^t F_t = gamma^T Phi(s_T) - Phi(s_0), whatever Phi did in between.
     Source: Ng, Harada and Russell (1999), theorem 1; terminal states: Grzes (2017), section 3.
     """
     return gamma * np.where(terminated, 0.0, phi_next) - phi

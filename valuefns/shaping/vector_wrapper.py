@@ -27,7 +27,7 @@ class ShapedVectorReward(gym.vector.VectorWrapper):
         self.mode = env.metadata.get("autoreset_mode")
         if self.mode not in (AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP):
             raise ValueError(f"ShapedVectorReward: autoreset_mode is {self.mode}; use NEXT_STEP or SAME_STEP")
-        self.rewarder = Rewarder(source, config, env.num_envs, lambda name: env.get_attr(name)[0])
+        self.rewarder = Rewarder(source, config, env.num_envs, self._first)
         self._ended = np.zeros(env.num_envs, bool)
 
     def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
@@ -51,6 +51,11 @@ class ShapedVectorReward(gym.vector.VectorWrapper):
             self._begin(self._ended, observations, infos)
             self._ended = ended
         return observations, shaped, terminated, truncated, infos | {"env_reward": np.array(rewards)}
+
+    def _first(self, name: str) -> Any:
+        if not self.env.call("has_wrapper_attr", name)[0]:  # asking for one that is missing would end its process
+            raise AttributeError(name)
+        return self.env.get_attr(name)[0]
 
     def _begin(self, mask: Any, observations: Any, infos: dict[str, Any]) -> None:
         slots = range(self.num_envs)
