@@ -75,7 +75,7 @@ class ShapedVecEnv(VecEnvWrapper):
 
     def _begin(self, mask: npt.NDArray[np.bool_], observations: Any) -> None:
         slots = [_slot(observations, i) for i in range(self.num_envs)]
-        self.rewarder.begin(mask, slots, self.venv.reset_infos)
+        self.rewarder.begin(mask, slots, self.unwrapped.reset_infos)  # wrappers in between keep an empty one
 
 
 def _slot(batch: Any, i: int) -> Any:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.integrate import trapezoid
 
 from episodes.aggregate import probability_of_improvement, stratified_iqm
 from episodes.files import write_atomic
@@ -46,7 +47,7 @@ def final_success(cell: dict[str, Any]) -> float:
 def area(cell: dict[str, Any]) -> float:
     """Mean success over training: the area under the learning curve by trapezoids, divided by the steps."""
     steps = [point["step"] for point in cell["curve"]]
-    return float(np.trapz([point["success"] for point in cell["curve"]], steps) / (steps[-1] - steps[0]))
+    return float(trapezoid([point["success"] for point in cell["curve"]], steps) / (steps[-1] - steps[0]))
 
 
 def to_threshold(cell: dict[str, Any]) -> int | None:
@@ -157,10 +158,11 @@ def markdown(cells: Cells, rows: Sequence[Any], answers: Sequence[Any], totals: 
         *[f"`{command}`" for command in commands],
         "",
         "Success is the environment's, IQM over seeds with a stratified bootstrap 95 % interval. Steps: the first",
-        "evaluation at the threshold, the budget where it was not reached (≥). Hacks: final trials that the value calls",
-        "a success and the simulator does not. Seconds: training alone, value included; calls: of the value or control.",
+        "evaluation at the threshold, the budget where it was not reached (≥). Hacks: final trials that the value",
+        "calls a success and the simulator does not. Seconds: training alone, value included; calls: of the value or",
+        "control, and the time they take.",
         "",
-        "| task | algorithm | arm | success | 95 % | steps to threshold | reached | hacks | n | seconds | calls | in them |",
+        "| task | algorithm | arm | success | 95 % | steps | reached | hacks | n | seconds | calls | taking |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [
@@ -184,7 +186,8 @@ def markdown(cells: Cells, rows: Sequence[Any], answers: Sequence[Any], totals: 
     if totals:
         lines += ["", "## All tasks", "", "| algorithm | arm | IQM | 95 % | runs a task |", "|---|---|---|---|---|"]
         lines += [
-            f"| {t['algorithm']} | {t['arm']} | {t['success']:.2f} | {_span(t['low'], t['high'], '.2f')} | {t['runs']} |"
+            f"| {t['algorithm']} | {t['arm']} | {t['success']:.2f} | {_span(t['low'], t['high'], '.2f')} | "
+            f"{t['runs']} |"
             for t in totals
         ]
     return "\n".join(lines) + "\n"

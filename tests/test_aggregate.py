@@ -1,6 +1,9 @@
 """Interquartile means, stratified bootstrap and probability of improvement, against rliable's own numbers."""
 
 import numpy as np
+import pytest
+
+from episodes.aggregate import iqm, probability_of_improvement, stratified_iqm
 
 
 def scores() -> tuple[np.ndarray, np.ndarray]:

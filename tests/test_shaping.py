@@ -81,7 +81,7 @@ def q_values(P: np.ndarray, R: np.ndarray, gamma: float) -> np.ndarray:
 
 def shaped(R: np.ndarray, phi: np.ndarray, gamma: float, kind: str) -> np.ndarray:
     """Rewards with the term of every transition, made by the functions the wrappers use."""
-    S, A, _ = R.shape
+    S = len(R)
     here, there = np.broadcast_to(phi[:, None, None], R.shape), np.broadcast_to(phi[None, None], R.shape)
     terminal = np.broadcast_to(np.arange(S) == S - 1, R.shape)
     if kind == "potential":

@@ -45,7 +45,7 @@ def progress(raw: Any) -> float:
 
 
 def dense(raw: Any) -> float:
-    """1 - tanh(10 d) in [0, 1], d the distance from grip to goal in metres: robosuite's own form of a reaching reward."""
+    """1 - tanh(10 d) in [0, 1], d the distance from grip to goal in metres, as robosuite rewards reaching."""
     return float(1.0 - np.tanh(10.0 * distance(raw)))
 
 

@@ -44,7 +44,7 @@ def write_page(folder: Path, cells: Mapping[Any, Any], rows: Sequence[Any], answ
             f"{r['arm']} {facts.percent(r['success'])}"
             for r in rows
             if (r["task"], r["algorithm"]) == (task, algorithm)
-        )  # noqa: E501  fmt: skip
+        )
         figures[task, algorithm] = inline_svg(
             curves(mine),
             f"curves-{task}-{algorithm}",
@@ -73,11 +73,8 @@ def outcome(rows: Sequence[Any], answers: Sequence[Any]) -> list[str]:
             f"{where}: a potential of {name} needs {answer['steps']:+.0f}{span} environment steps to the threshold "
             f"against the sparse reward: {verdict} ({answer['seeds']} seeds)."
         )
-        row = next(
-            r
-            for r in rows
-            if (r["task"], r["algorithm"], r["arm"]) == tuple(answer[k] for k in ("task", "algorithm", "arm"))
-        )  # noqa: E501  fmt: skip
+        key = tuple(answer[k] for k in ("task", "algorithm", "arm"))
+        row = next(r for r in rows if (r["task"], r["algorithm"], r["arm"]) == key)
         if answer["arm"] == "value" and answer["answer"] != "fewer":
             failed = row["claimed_failures"]
             share = (
