@@ -72,7 +72,7 @@ def _train(settings: RecapSimConfig, store: EpisodeStore, place: Path) -> None:
     frames = np.concatenate(values)
     pool = frames[np.linspace(0, len(frames) - 1, min(len(frames), 500)).astype(int)]
     facts = {
-        "folder": str(place / "value"), "version": version_of(place / "value"), "low": low, "high": high,
+        "folder": str(place / "value"), "version": version_of(value), "low": low, "high": high,
         "claim": claim, "claim_accuracy": accuracy, "pool": [float(x) for x in pool],
     }  # fmt: skip
     write_json(place / "facts.json", facts)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from episodes.files import sha256_file
 from episodes.types import EnvSpec, Observation
 from valuefns.protocol import ValueFunction
 
@@ -60,17 +57,17 @@ class StreamReader(Reader):
     """A learned value read online, frozen, on the device it was loaded to.
 
     `value` must fit the environment `spec` (same cameras, rate and action space; ValueError otherwise) and be causal:
-    one that needs a finished episode has no stream. `version` is `version_of` its checkpoint.
+    one that needs a finished episode has no stream.
     """
 
     views = True
 
-    def __init__(self, value: ValueFunction, spec: EnvSpec, n: int, every: int = 1, version: str = "") -> None:
+    def __init__(self, value: ValueFunction, spec: EnvSpec, n: int, every: int = 1) -> None:
         super().__init__()
         require_fit(value, spec, every)
         freeze(value)
         self.stream = value.stream(n)
-        self.card = {"value": value.name, "version": version, "every": every}
+        self.card = {"value": value.name, "version": version_of(value), "every": every}
 
     def _read(self, moments: Sequence[Moment | None], fresh: npt.NDArray[np.bool_]) -> Floats:
         seen = [None if m is None else view(m) for m in moments]
@@ -168,10 +165,10 @@ def freeze(value: ValueFunction) -> None:
             part.requires_grad_(False)
 
 
-def version_of(folder: Path) -> str:
-    """SHA-256 over the names and bytes of a checkpoint's files, 16 hexadecimal digits: which value made a reward."""
-    files = sorted(p for p in folder.rglob("*") if p.suffix in (".json", ".safetensors") and p.is_file())
-    if not files:
-        raise ValueError(f"value {folder}: no checkpoint there; train the value first or name another folder")
-    lines = [f"{p.relative_to(folder).as_posix()} {sha256_file(p)}" for p in files]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+def version_of(value: ValueFunction) -> str:
+    """SHA-256 over the tensors of the value's networks, 16 hexadecimal digits: which checkpoint made a reward."""
+    from networks.checkpoint import content_sha256  # loads torch
+
+    parts = {name: part for name, part in vars(value).items() if hasattr(part, "state_dict")}
+    tensors = {f"{name}.{key}": t for name, part in parts.items() for key, t in part.state_dict().items()}
+    return content_sha256(tensors, value.name)[:16]
