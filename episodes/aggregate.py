@@ -60,20 +60,23 @@ def probability_of_improvement(
 def _better(x: Floats, y: Floats) -> Floats:
     """Of each resample, x (B, R_x, M) against y (B, R_y, M)."""
     a, b = x[:, :, None], y[:, None]
-    return ((a > b) + 0.5 * (a == b)).mean(axis=(1, 2, 3))
+    better: Floats = ((a > b) + 0.5 * (a == b)).mean(axis=(1, 2, 3))
+    return better
 
 
 def _iqm(values: Floats) -> Floats:
     """Of each (R, M) of values (B, R, M)."""
     ordered = np.sort(values.reshape(len(values), -1), axis=1)
     cut = ordered.shape[1] // 4
-    return ordered[:, cut : ordered.shape[1] - cut].mean(axis=1)
+    means: Floats = ordered[:, cut : ordered.shape[1] - cut].mean(axis=1)
+    return means
 
 
 def _resampled(values: Floats, rng: np.random.Generator, resamples: int) -> Floats:
     """(B, R, M): for every task on its own, R of its R runs with replacement."""
     R, M = values.shape
-    return values[rng.integers(R, size=(resamples, R, M)), np.arange(M)]
+    drawn: Floats = values[rng.integers(R, size=(resamples, R, M)), np.arange(M)]
+    return drawn
 
 
 def _interval(

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from agents.extraction import ExtractionConfig
 from episodes.files import cache_entry
 from episodes.store import EpisodeStore
 from experiments.run_folder import digest, read_json, write_json
@@ -37,9 +38,9 @@ def data_settings(settings: ShapingStudyConfig) -> RecapSimConfig:
     """The settings of the demonstrations and the value, as every experiment says them."""
     return RecapSimConfig(
         task=settings.task, collect=settings.collect, latents=settings.latents, valuefn=settings.valuefn,
-        policy=None, labeller=None, evaluation=settings.evaluation, seed=settings.seed, device=settings.device,
+        policy=None, labeller=ExtractionConfig(), evaluation=settings.evaluation, seed=settings.seed, device=settings.device,
         workers=settings.workers, runs=settings.runs, cache=settings.cache,
-    )  # type: ignore[arg-type]  # fmt: skip
+    )  # fmt: skip
 
 
 def prepare_value(settings: ShapingStudyConfig) -> ShapingValue:
