@@ -131,6 +131,7 @@ class Renderer:
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
         self._viewport = mujoco.MjrRect(0, 0, W, H)
         self._pixels = np.empty((H, W, 3), np.uint8)
+        self._placed = False
         self._finalizer = weakref.finalize(self, _free, self._context, self._gl)
         # mujoco ends the EGL display in an exit handler that the first context registered; handlers run last in, first
         # out, so one registered after a context frees it in time (a finalizer's own exit handler may come too late).
@@ -142,6 +143,9 @@ class Renderer:
     def __call__(self, data: mujoco.MjData) -> dict[str, npt.NDArray[np.uint8]]:
         """Render every camera: {name: uint8 (H, W, 3)}, first row at the top."""
         assert self._finalizer.alive, "the renderer is closed"
+        if not self._placed:  # the cameras were moved after the data's last step, which still has them where they were
+            mujoco.mj_camlight(self.model, data)
+            self._placed = True
         self._gl.make_current()  # another renderer of this process may be current; drawing into it would go unnoticed
         images = {}
         for k, (name, index) in enumerate(self.cameras.items()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -12,7 +13,7 @@ from gymnasium import spaces
 
 from envs.backend import load_robosuite
 from envs.tasks import TASKS
-from envs.tasks.base import Task, grip_position, grip_rotation
+from envs.tasks.base import Task, grip_position, grip_rotation, object_state
 from episodes.types import EnvSpec
 
 PROPRIO = tuple(
@@ -38,7 +39,9 @@ class RoboSuiteEnv(gym.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.float32]]
 
     `reset(seed=s)` gives the same states and images bit for bit in any process, whatever ran before. `render` is "fast"
     (large robot meshes drawn as their collision shapes) or "stock"; neither changes the physics. `images=False` leaves
-    the cameras out.
+    the cameras out of the observation; `look` draws them when asked. `state=True` adds a float32 box "state" for agents
+    that learn without pictures: the grip's velocity (3, m/s), the share of the holding time, and 12 numbers an object
+    (`object_state`). `dense=True` adds info["dense"], the task's hand-made reward of the state reached.
     ValueError: an unknown setting, or an action of the wrong shape or not finite.
     """
 
@@ -55,11 +58,14 @@ class RoboSuiteEnv(gym.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.float32]]
         hold_steps: int = 5,
         render: str = "fast",
         images: bool = True,
+        state: bool = False,
+        dense: bool = False,
         render_mode: str | None = None,
     ) -> None:
         if isinstance(task, str) and task not in TASKS:
             raise ValueError(f"task={task!r}: choose {', '.join(sorted(TASKS))}")
         self.task = TASKS[task] if isinstance(task, str) else task
+        self._steps, self._held = 0, 0
         unknown = [name for name in cameras if name not in self.task.cameras]
         if unknown:
             raise ValueError(
@@ -102,9 +108,9 @@ class RoboSuiteEnv(gym.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.float32]]
         self.raw._observables = {}  # 50 sensor updates per step that nothing here reads
         self._substeps = int(self.raw.control_timestep / self.raw.model_timestep)
         names = tuple(cameras) if images else ()
-        self.spec_ = EnvSpec(
+        self.view_spec = EnvSpec(  # of what `look` returns
             env_id=self.task.env_id,
-            cameras=names,
+            cameras=tuple(cameras),
             image_size=(image_size, image_size),
             proprio_names=PROPRIO,
             action_names=ACTION,
@@ -116,15 +122,19 @@ class RoboSuiteEnv(gym.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.float32]]
             hz=float(hz),
             max_steps=max_steps,
         )
+        self.spec_ = replace(self.view_spec, cameras=names)
         boxes: dict[str, spaces.Space[Any]] = {
             name: spaces.Box(0, 255, (image_size, image_size, 3), np.uint8) for name in names
         }
         boxes["proprio"] = spaces.Box(-np.inf, np.inf, (len(PROPRIO),), np.float32)
+        self._state, self._dense = state, dense
+        if state:
+            boxes["state"] = spaces.Box(-np.inf, np.inf, (len(self.state()),), np.float32)
         self.observation_space = spaces.Dict(boxes)
         self.action_space = spaces.Box(-1.0, 1.0, (7,), np.float32)
+        self._image_size = image_size
         self._renderer = self._make_renderer(names, image_size) if names else None
         self._viewer: Any = None
-        self._steps, self._held = 0, 0
 
     @property
     def instruction(self) -> str:
@@ -167,22 +177,38 @@ class RoboSuiteEnv(gym.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.float32]]
         truncated = not terminated and self._steps >= self.max_steps
         return self._observation(), float(terminated), terminated, truncated, self._info()
 
+    def state(self) -> npt.NDArray[np.float32]:
+        """What pictures would show, as numbers: the "state" box."""
+        velocity = self.raw.sim.data.get_site_xvelp(self.raw.robots[0].gripper["right"].important_sites["grip_site"])
+        held = min(self._held, self.hold_steps) / self.hold_steps
+        parts = [velocity, [held], *(object_state(self.raw, item) for item in self.task.objects(self.raw))]
+        return np.concatenate(parts).astype(np.float32)
+
+    def look(self) -> dict[str, npt.NDArray[Any]]:
+        """The cameras and `proprio` of this moment, as `view_spec` says, whatever the observation holds."""
+        if self._renderer is None:
+            self._renderer = self._make_renderer(self.view_spec.cameras, self._image_size)
+        return {**self._renderer(self.raw.sim.data._data), "proprio": self._proprio()}
+
     def _observation(self) -> dict[str, npt.NDArray[Any]]:
-        images = self._renderer(self.raw.sim.data._data) if self._renderer is not None else {}
+        seen = self.look() if self.spec_.cameras else {"proprio": self._proprio()}
+        return seen | {"state": self.state()} if self._state else seen
+
+    def _proprio(self) -> npt.NDArray[np.float32]:
         robot = self.raw.robots[0]
         fingers = self.raw.sim.data._data.qpos[robot._ref_gripper_joint_pos_indexes["right"]]
         rotation = grip_rotation(self.raw)[:, :2].T.ravel()
-        proprio = np.concatenate([grip_position(self.raw), rotation, fingers]).astype(np.float32)
-        return {**images, "proprio": proprio}
+        return np.concatenate([grip_position(self.raw), rotation, fingers]).astype(np.float32)
 
     def _info(self) -> dict[str, Any]:
         success = self.is_success()
-        return {
+        facts = {
             "instruction": self.instruction,
             "success": success,
             "is_success": success,
             "progress": self.progress(),
         }
+        return facts | {"dense": self.task.dense(self.raw)} if self._dense else facts
 
     def _make_renderer(self, names: Sequence[str], size: int) -> Any:
         from envs.rendering import Renderer  # loads mujoco's GL bindings

@@ -167,7 +167,7 @@ def _step(env: Any, slot: _Slot, action_noise: float, label: int) -> bool:
 
 
 def _finish(slot: _Slot, provenance: Provenance, hz: float) -> Episode:
-    cameras = [name for name in slot.observations[0] if name != "proprio"]
+    cameras = [name for name in slot.observations[0] if name not in ("proprio", "state")]
     ends = np.array(slot.ends, bool)
     return Episode(
         images={name: np.stack([o[name] for o in slot.observations]) for name in cameras},

@@ -18,7 +18,7 @@ def wilson(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
     (p + z^2/2n -+ z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n) with p = k/n and z the normal quantile of (1+level)/2.
     n = 0 is (nan, nan); k outside 0..n is a ValueError. Source: Wilson (1927), JASA 22(158).
     """
-    _check_level(level)
+    check_level(level)
     if not 0 <= k <= n:
         raise ValueError(f"wilson: k is {k} of n {n}; k must be 0..n")
     if n == 0:
@@ -41,7 +41,7 @@ def bootstrap_mean(
     group. Nothing to average is (nan, nan, nan), a single value (mean, nan, nan): one value says nothing about spread.
     Errors: a NaN in x is a ValueError (drop or count undefined values first). Source: Efron (1979).
     """
-    _check_level(level)
+    check_level(level)
     values = _grouped(x, "bootstrap_mean")
     if values.size < 2:
         return (float(values[0, 0]) if values.size else math.nan), math.nan, math.nan
@@ -70,7 +70,7 @@ def paired_bootstrap(
     (nan, nan, nan), one pair (mean, nan, nan). Errors: shapes that differ or a NaN are a ValueError.
     Source: Davison and Hinkley (1997), section 3.8; crossed: Owen (2007), the pigeonhole bootstrap.
     """
-    _check_level(level)
+    check_level(level)
     left, right = _grouped(a, "paired_bootstrap"), _grouped(b, "paired_bootstrap")
     if left.shape != right.shape:
         raise ValueError(
@@ -98,7 +98,7 @@ def bootstrap_strata(
     is subtracted; a stratum without episodes on either side is left out. Nothing is (nan, nan, nan); one value a group
     and no more is (mean, nan, nan). Errors: a NaN is a ValueError. Source: Davison and Hinkley (1997), section 3.2.
     """
-    _check_level(level)
+    check_level(level)
     left = [_grouped(g, "bootstrap_strata")[0] for g in groups]
     right = None if minus is None else [_grouped(g, "bootstrap_strata")[0] for g in minus]
     if right is not None and len(right) != len(left):
@@ -150,6 +150,6 @@ def _two_level(values: npt.NDArray[np.float64], seed: int, resamples: int, cross
     return means
 
 
-def _check_level(level: float) -> None:
+def check_level(level: float) -> None:
     if not 0 < level < 1:
         raise ValueError(f"level is {level}; use a share between 0 and 1, such as 0.95")

@@ -32,8 +32,11 @@ class Observation:
 
     @classmethod
     def from_gym(cls, observation: Mapping[str, npt.NDArray[Any]], instruction: str) -> Observation:
-        """Join a flat Gymnasium Dict observation (one uint8 Box per camera and `proprio`) with its instruction."""
-        images = {name: value for name, value in observation.items() if name != "proprio"}
+        """Join a flat Gymnasium Dict observation (one uint8 Box per camera and `proprio`) with its instruction.
+
+        A box `state` (what simulators know of their objects) is left out: it is for agents that learn without pictures.
+        """
+        images = {name: value for name, value in observation.items() if name not in ("proprio", "state")}
         return cls(images, observation["proprio"], instruction)
 
 

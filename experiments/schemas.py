@@ -200,6 +200,64 @@ class SimplerSweepConfig:
     runs: str = "runs"  # folder of all runs
 
 
+@dataclass
+class AgentConfig:
+    """A Stable-Baselines3 agent that learns from the simulator's state; the defaults are the library's."""
+
+    algorithm: str = MISSING  # sac, ppo
+    steps: int = 100_000  # environment steps of training, all environments together
+    envs: int = 4  # environments stepped together
+    gamma: float = 0.99  # discount, also of the shaping
+    max_steps: int = 100  # time limit of an episode, training and evaluation
+    actions: list[str] = field(default_factory=list)  # dimensions the agent moves; empty: all
+    evaluations: int = 10  # points of the learning curve
+    settings: dict[str, Any] = field(default_factory=dict)  # further arguments of the algorithm
+
+    def __post_init__(self) -> None:
+        require(self, steps=(1, inf), envs=(1, inf), gamma=(0, 1), max_steps=(1, inf), evaluations=(1, inf))
+        require_one_of(self, algorithm=("sac", "ppo"))
+        if "gamma" in self.settings:
+            raise ValueError("AgentConfig: settings.gamma; set agent.gamma, the shaping needs the same")
+
+
+@dataclass
+class ShapingStudyOptions:
+    """Which cells of the reward-shaping study to run, and where they are kept."""
+
+    arms: list[str] = field(default_factory=list)  # empty: all of experiments/shaping_arms.py
+    seeds: list[int] = field(default_factory=lambda: [0, 1, 2])  # of the agents
+    threshold: float = 0.8  # success rate whose first evaluation is `steps_to_threshold`
+    curve_trials: int = 20  # episodes of one point of the learning curve
+    every: int = 1  # control steps between readings of a value, the controls' too
+    videos: int = 2  # hacks drawn per cell
+    results: str = "runs/reward_shaping"
+
+    def __post_init__(self) -> None:
+        require(self, threshold=(0, 1), curve_trials=(1, 100_000), every=(1, inf), videos=(0, inf))
+
+
+@dataclass
+class ShapingStudyConfig:
+    """`python experiments/reward_shaping.py`: values as rewards for agents that learn from the simulator's state."""
+
+    task: TaskConfig = MISSING
+    agent: AgentConfig = MISSING
+    collect: CollectConfig = field(default_factory=CollectConfig)
+    latents: LatentsConfig = MISSING
+    valuefn: Any = MISSING
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)  # after training
+    study: ShapingStudyOptions = field(default_factory=ShapingStudyOptions)
+    seed: int = 0  # data seed of the value
+    device: str = "cpu"  # of the value
+    agent_device: str = "cpu"
+    workers: int = 2
+    runs: str = "runs"
+    cache: str = "cache"
+
+    def __post_init__(self) -> None:
+        require(self, workers=(1, inf), seed=(0, 99))
+
+
 def register() -> None:
     """Register the schemas, once; every experiment calls it before Hydra composes."""
     store = ConfigStore.instance()
@@ -208,6 +266,8 @@ def register() -> None:
     store.store("method_study_schema", MethodStudyConfig)
     store.store("rank_datasets_schema", RankDatasetsConfig)
     store.store("propose_segments_schema", ProposeSegmentsConfig)
+    store.store("reward_shaping_schema", ShapingStudyConfig)
+    store.store("agent_schema", AgentConfig, group="agent")
     store.store("schema", TaskConfig, group="task")
     store.store("schema", LatentsConfig, group="latents")
     store.store("viva_schema", ViVaConfig, group="valuefn")

@@ -20,7 +20,7 @@ from episodes.files import one_line, write_atomic
 def save_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
     """Write `tensors` with json-able `meta` and the SHA-256 of both in one atomic safetensors file."""
     flat = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
-    signed = meta | {"sha256": _sha256(flat, json.dumps(meta, sort_keys=True))}
+    signed = meta | {"sha256": content_sha256(flat, json.dumps(meta, sort_keys=True))}
     # a single entry: safetensors writes several in an order that differs from run to run
     write_atomic(path, save(flat, metadata={"foresight": json.dumps(signed, sort_keys=True)}))
 
@@ -33,7 +33,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors, meta = load_file(path), json.loads(_metadata(path).get("foresight", "{}"))
         if not isinstance(meta, dict):
             raise ValueError("its metadata is no object")
-        if meta.pop("sha256", None) != _sha256(tensors, json.dumps(meta, sort_keys=True)):
+        if meta.pop("sha256", None) != content_sha256(tensors, json.dumps(meta, sort_keys=True)):
             raise ValueError("its tensors are not those that were saved: the file was changed or damaged")
     return tensors, meta
 
@@ -108,7 +108,8 @@ def _metadata(path: Path) -> dict[str, str]:
         return file.metadata() or {}
 
 
-def _sha256(tensors: dict[str, Tensor], text: str) -> str:
+def content_sha256(tensors: dict[str, Tensor], text: str) -> str:
+    """The hexadecimal SHA-256 of named tensors (types, shapes, bytes) and a text."""
     digest = hashlib.sha256(text.encode())
     for name in sorted(tensors):
         tensor = tensors[name].contiguous()

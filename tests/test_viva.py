@@ -11,6 +11,7 @@ from made_lift import made_episode, made_store
 from episodes.returns import viva_return
 from valuefns.bench.metrics import spearman
 from valuefns.make import load_value
+from valuefns.shaping.readers import version_of
 from valuefns.viva import ViVa
 from valuefns.viva_model import ViVaModel, repeat_pad, unpad
 
@@ -91,6 +92,9 @@ def test_it_learns_a_value_that_can_be_seen(tmp_path: Path) -> None:
     stream.reset(np.array([True, True]), [fresh.instruction] * 2)
     online = stream.step([fresh.observation(3), failure.observation(3)])
     np.testing.assert_allclose(online[0], v[3], atol=1e-5)
+    alone = stream.step([None, failure.observation(3)])
+    assert np.isnan(alone[0]) and alone[1] == pytest.approx(online[1], abs=1e-5)
+    assert version_of(loaded) == version_of(value), "what is saved and loaded is the same value"
 
 
 def test_vae_latents_run_through_the_same_value(tmp_path: Path) -> None:

@@ -52,5 +52,5 @@ class _ConstantStream:
 
     def reset(self, mask: np.ndarray, instructions: Sequence[str]) -> None: ...
 
-    def step(self, observations: Sequence[Observation]) -> np.ndarray:
-        return self.values.copy()
+    def step(self, observations: Sequence[Observation | None]) -> np.ndarray:
+        return np.where([o is None for o in observations], np.float32(np.nan), self.values)

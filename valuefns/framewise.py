@@ -25,6 +25,13 @@ class FrameStream:
             new if m else old for m, new, old in zip(mask, instructions, self.instructions, strict=True)
         ]
 
-    def step(self, observations: Sequence[Observation]) -> np.ndarray:
-        images = observed_views(observations, self.cameras, f"{self.what}, stream")
-        return self.read(images, np.stack([o.proprio for o in observations]), self.instructions)
+    def step(self, observations: Sequence[Observation | None]) -> np.ndarray:
+        values = np.full(len(observations), np.nan, np.float32)
+        asked = [i for i, o in enumerate(observations) if o is not None]
+        seen = [o for o in observations if o is not None]
+        if seen:
+            images = observed_views(seen, self.cameras, f"{self.what}, stream")
+            values[asked] = self.read(
+                images, np.stack([o.proprio for o in seen]), [self.instructions[i] for i in asked]
+            )
+        return values

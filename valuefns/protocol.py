@@ -20,8 +20,11 @@ class ValueStream(Protocol):
         """Begin new episodes in the slots where mask (n,) is true."""
         ...
 
-    def step(self, observations: Sequence[Observation]) -> np.ndarray:
-        """Return the value of each slot's newest observation, float32 (n,)."""
+    def step(self, observations: Sequence[Observation | None]) -> np.ndarray:
+        """Return the value of each slot's newest observation, float32 (n,).
+
+        A slot given None is not asked: it does not advance, and its entry is NaN.
+        """
         ...
 
 

@@ -185,20 +185,25 @@ class _WVMStream:
             self.instructions[i], self.frames[i] = instructions[i], []
             self.clock[i] = self.read[i] = 0
 
-    def step(self, observations: Sequence[Observation]) -> np.ndarray:
+    def step(self, observations: Sequence[Observation | None]) -> np.ndarray:
         value, config = self.value, self.value.config
         assert value.spec is not None
-        images = observed_views(observations, value.spec.cameras, "wvm, stream")
-        due = self.clock == np.round(self.read * self.step_size)
+        asked = np.array([o is not None for o in observations])
+        if not asked.any():
+            return np.full(len(asked), np.nan, np.float32)
+        slots = np.flatnonzero(asked)
+        seen = observed_views([o for o in observations if o is not None], value.spec.cameras, "wvm, stream")
+        due = asked & (self.clock == np.round(self.read * self.step_size))
         new = due & (self.read % config.stride == 0)
-        for i in np.flatnonzero(due):
-            kept = self.frames[i] or [images[i]] * config.chunk
-            self.frames[i] = [*kept, images[i]][-config.chunk - 1 :]
+        for i, picture in zip(slots, seen, strict=True):
+            if due[i]:
+                kept = self.frames[i] or [picture] * config.chunk
+                self.frames[i] = [*kept, picture][-config.chunk - 1 :]
         if new.any():
             self._look(np.flatnonzero(new))
-        self.clock += 1
+        self.clock += asked
         self.read += due
-        return _exposed(self.chunks[:, -1])
+        return np.where(asked, _exposed(self.chunks[:, -1]), np.nan).astype(np.float32)
 
     @torch.no_grad()
     def _look(self, slots: np.ndarray) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,12 @@ class Camera:
     fovy: float | None = None
 
 
+def robosuite_dense(raw: Any) -> float:
+    """robosuite's own shaped reward of the state (reward_shaping=True), in [0, 1]."""
+    raw.reward_shaping = True
+    return float(raw.reward(None))
+
+
 @dataclass(frozen=True)
 class Task:
     """One task: a robosuite environment, its instruction, and its success and progress read from the raw one."""
@@ -34,6 +40,8 @@ class Task:
     kwargs: Mapping[str, Any] = field(default_factory=dict)  # further arguments of robosuite.make
     seconds: float = 10.0  # default time limit
     prepare: Callable[[Any], None] | None = None  # changes the raw environment once, after it was built
+    objects: Callable[[Any], Sequence[Any]] = lambda raw: [raw.cube]  # what the `state` observation describes
+    dense: Callable[[Any], float] = robosuite_dense  # raw environment -> hand-made reward in [0, 1]
 
 
 def grip_position(raw: Any) -> npt.NDArray[np.float64]:
@@ -44,6 +52,14 @@ def grip_position(raw: Any) -> npt.NDArray[np.float64]:
 def grip_rotation(raw: Any) -> npt.NDArray[np.float64]:
     """Rotation matrix (3, 3) of the grip site; its third column points out of the hand."""
     return raw.sim.data._data.site_xmat[raw.robots[0].eef_site_id["right"]].reshape(3, 3).copy()
+
+
+def object_state(raw: Any, item: Any) -> npt.NDArray[np.float64]:
+    """Position, position from the grip (m) and the first two columns of the rotation matrix of an object, (12,)."""
+    data, body = raw.sim.data._data, raw.sim.model.body_name2id(item.root_body)
+    position = data.xpos[body]
+    rotation = data.xmat[body].reshape(3, 3)[:, :2].T.ravel()
+    return np.concatenate([position, position - grip_position(raw), rotation])
 
 
 def grasped(raw: Any, geoms: list[str]) -> bool:

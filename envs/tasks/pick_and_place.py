@@ -98,6 +98,10 @@ def bins_progress(raw: Any, index: int) -> float:
     return staged(raw, item, raised=raised, clear=WALL - FLOOR, gap=gap, farthest=0.8, above=raised)
 
 
+def bins_objects(raw: Any, index: int) -> list[Any]:
+    return [raw.objects[index]]
+
+
 def bins_task(item: str, camera: Camera = BINS_CAMERA) -> Task:
     """PickPlace with one object ("can", "bread", "milk" or "cereal"), robosuite's dynamics and criterion."""
     return Task(
@@ -109,4 +113,5 @@ def bins_task(item: str, camera: Camera = BINS_CAMERA) -> Task:
         progress=partial(bins_progress, index=COMPARTMENTS.index(item)),
         cameras={"agentview": camera, "wrist": Camera("robot0_eye_in_hand")},
         seconds=25.0,
+        objects=partial(bins_objects, index=COMPARTMENTS.index(item)),
     )

@@ -46,6 +46,11 @@ def progress(raw: Any) -> float:
     return float(np.clip(1.0 - (distance(raw) - TOLERANCE) / (FARTHEST - TOLERANCE), 0.0, 1.0 - 1e-6))
 
 
+def dense(raw: Any) -> float:
+    """1 - tanh(10 d) in [0, 1], d the distance from grip to goal in metres, as robosuite rewards reaching."""
+    return float(1.0 - np.tanh(10.0 * distance(raw)))
+
+
 def widen(raw: Any) -> None:
     """Let the cube lie anywhere in the middle of the table."""
     raw.placement_initializer.x_range, raw.placement_initializer.y_range = [-0.1, 0.1], [-0.15, 0.15]
@@ -64,4 +69,5 @@ TASK = Task(
     },
     seconds=15.0,
     prepare=widen,
+    dense=dense,
 )

@@ -47,4 +47,5 @@ TASK = Task(
         "wrist": Camera("robot0_eye_in_hand"),
     },
     seconds=20.0,
+    objects=lambda raw: [raw.cubeA, raw.cubeB],
 )

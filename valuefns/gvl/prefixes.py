@@ -208,9 +208,11 @@ class _PrefixStream:
         for i in np.flatnonzero(mask):
             self.instructions[i], self.videos[i], self.values[i] = instructions[i], [], 0.5  # nothing is done yet
 
-    def step(self, observations: Sequence[Observation]) -> np.ndarray:
+    def step(self, observations: Sequence[Observation | None]) -> np.ndarray:
         config, asked, videos = self.value.config, [], []
         for i, observation in enumerate(observations):
+            if observation is None:
+                continue
             camera = config.camera or next(iter(observation.images))
             self.videos[i].append(resized(observation.images[camera], config.image_size))
             if (len(self.videos[i]) - 1) % config.stride == 0:
@@ -220,4 +222,4 @@ class _PrefixStream:
         for i, told in zip(asked, self.value.progress(videos, causal=True) if videos else (), strict=True):
             if not np.isnan(told[0]):  # what the model does not tell leaves the value as it was
                 self.values[i] = (1 + told[0]) / 2
-        return self.values.copy()
+        return np.where([o is None for o in observations], np.nan, self.values).astype(np.float32)

@@ -24,12 +24,13 @@ LIFT_STEPS = 5  # steps well lifted that count as success even if it is dropped 
 REACH = 0.3  # m, distance at which reaching begins to count
 
 
-def distractor_spots(target: tuple[float, float], count: int) -> list[tuple[float, float]]:
+def distractor_spots(target: tuple[float, float] | None, count: int) -> list[tuple[float, float]]:
     """Places (x, y) in m of the distractors around the can at `target`, by SIMPLER's rule.
 
     Uniform within +-0.3 m of the target, clipped to the table's free part, more than 0.25 m from the target; the same
     for the same target, because SIMPLER rebuilds its environment with one seed. Its exact places are not known here.
     """
+    assert target is not None, "the placement of a can has its place"
     rng, spots = np.random.RandomState(2022), list[tuple[float, float]]()
     while len(spots) < count:
         x, y = np.clip(np.array(target) + rng.uniform(-0.3, 0.3, 2), (-0.50, 0.05), (-0.10, 0.35))

@@ -1,0 +1,122 @@
+"""The page of the reward-shaping study: learning curves, the value's cost and mistakes, videos of hacks."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from episodes.aggregate import stratified_iqm
+from episodes.files import write_atomic
+from experiments.report import facts
+from experiments.report.plots import WIDTH
+from experiments.report.svg import BLUE, GREEN, GREY, INK, MUTED, ORANGE, PURPLE, RED, inline_svg, style
+from experiments.shaping_arms import ARMS
+
+HERE = Path(__file__).parent
+COLOURS = {
+    "sparse": INK, "dense": ORANGE, "oracle": GREEN, "value": BLUE, "value_delta": PURPLE, "value_raw": RED,
+    "value_gated": ORANGE, "shuffled": GREY, "clock": MUTED,
+}  # fmt: skip
+DASHED = ("value_delta", "value_raw", "value_gated", "clock")
+VIDEO_LIMIT = 12  # videos laid into the page
+
+
+def write_page(folder: Path, cells: Mapping[Any, Any], rows: Sequence[Any], answers: Sequence[Any]) -> None:
+    """Write `folder`/report.html from the cells; the videos of folder/videos are laid into it."""
+    templates = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    templates.filters.update(percent=facts.percent, number=facts.number, duration=facts.duration)
+    templates.globals.update(interval=facts.interval)
+    pairs = list(dict.fromkeys((task, algorithm) for task, algorithm, _ in cells))
+    figures = {}
+    for task, algorithm in pairs:
+        mine = {arm: group for (t, a, arm), group in cells.items() if (t, a) == (task, algorithm)}
+        said = "; ".join(
+            f"{r['arm']} {facts.percent(r['success'])}"
+            for r in rows
+            if (r["task"], r["algorithm"]) == (task, algorithm)
+        )
+        figures[task, algorithm] = inline_svg(
+            curves(mine),
+            f"curves-{task}-{algorithm}",
+            f"Success while learning {task} with {algorithm}; at the end {said}",
+        )
+    html = templates.get_template("shaping.html").render(
+        css=Markup((HERE / "page.css").read_text(encoding="utf-8")), pairs=pairs, figures=figures, rows=rows,
+        answers=answers, arms=ARMS, videos=_videos(folder), accuracy=_accuracy(cells), said=outcome(rows, answers),
+    )  # fmt: skip
+    write_atomic(folder / "report.html", html.lstrip().encode())
+
+
+def outcome(rows: Sequence[Any], answers: Sequence[Any]) -> list[str]:
+    """Plain sentences: what the oracle and the learned potential do against the sparse reward, and why if nothing."""
+    said = []
+    for answer in answers:
+        if answer["arm"] not in ("oracle", "value"):
+            continue
+        where = f"{answer['task']}, {answer['algorithm']}"
+        name = {"oracle": "the simulator's progress", "value": "the learned value"}[answer["arm"]]
+        span = "" if np.isnan(answer["low"]) else f" [{answer['low']:+.0f}, {answer['high']:+.0f}]"
+        verdict = {
+            "fewer": "it learns faster", "more": "it learns more slowly", "not shown": "no difference shown",
+        }[answer["answer"]]  # fmt: skip
+        said.append(
+            f"{where}: a potential of {name} needs {answer['steps']:+.0f}{span} environment steps to the threshold "
+            f"against the sparse reward: {verdict} ({answer['seeds']} seeds)."
+        )
+        key = tuple(answer[k] for k in ("task", "algorithm", "arm"))
+        row = next(r for r in rows if (r["task"], r["algorithm"], r["arm"]) == key)
+        if answer["arm"] == "value" and answer["answer"] != "fewer":
+            failed = row["claimed_failures"]
+            share = (
+                "no trial failed"
+                if failed is None
+                else f"of its failed trials the value calls {100 * failed:.0f} % a success"
+            )
+            said.append(f"{where}: the learned value does not beat sparse here; {share}.")
+    return said
+
+
+def _accuracy(cells: Mapping[Any, Any]) -> dict[str, float]:
+    """Balanced accuracy of "the model says success" on held-out demonstrations, by task."""
+    return {key[0]: group[0]["claim_accuracy"] for key, group in cells.items()}
+
+
+def _videos(folder: Path) -> list[dict[str, Any]]:
+    paths = sorted((folder / "videos").glob("*.mp4"))[:VIDEO_LIMIT] if (folder / "videos").is_dir() else []
+    return [
+        {"name": p.stem, "data": Markup("data:video/mp4;base64," + base64.b64encode(p.read_bytes()).decode())}
+        for p in paths
+    ]
+
+
+def curves(groups: Mapping[str, Sequence[Any]]) -> Figure:
+    """Success against environment steps: the IQM over seeds and its stratified bootstrap interval, one line an arm."""
+    with style():
+        figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
+        ax = figure.subplots()
+        for arm, group in groups.items():
+            points = min(len(cell["curve"]) for cell in group)
+            steps = [group[0]["curve"][k]["step"] for k in range(points)]
+            spread = np.array(
+                [stratified_iqm([c["curve"][k]["success"] for c in group], resamples=2000) for k in range(points)]
+            )
+            colour = COLOURS.get(arm, GREY)
+            ax.plot(steps, spread[:, 0], "--" if arm in DASHED else "-", color=colour, label=arm.replace("_", " "))
+            if not np.isnan(spread[:, 1]).any():
+                ax.fill_between(steps, spread[:, 1], spread[:, 2], color=colour, alpha=0.12, linewidth=0)
+        ax.axhline(next(iter(groups.values()))[0]["threshold"], color=MUTED, linewidth=0.6, linestyle=":")
+        ax.set(ylim=(-0.02, 1.02), xlabel="environment steps", ylabel="success (environment)")
+        ax.grid(axis="y")
+        ax.set_axisbelow(True)
+        figure.legend(loc="outside right upper")
+    return figure

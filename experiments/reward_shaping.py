@@ -1,0 +1,102 @@
+"""Does a value help as a reward? Stable-Baselines3 agents on shaped rewards, judged by the environment's success alone.
+
+    python experiments/reward_shaping.py                                   # Reach with SAC, the arms below, 3 seeds
+    python experiments/reward_shaping.py study.arms=[sparse,value,clock]   # other arms: experiments/shaping_arms.py
+    python experiments/reward_shaping.py -m task=reach,lift agent=sac_tiny,ppo_tiny study.seeds=[0,1,2,3,4]
+
+The agent learns from the simulator's state, the value looks at pictures. A cell is one arm under one seed on one task
+with one algorithm; each leaves <study.results>/cells/*.json when it is done, the same command skips those that are
+there, and table and report are rebuilt from the cells alone.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two busy processes with two threads each collapse on two cores
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+
+from episodes import seeds
+from episodes.workers import map_jobs
+from experiments import schemas
+from experiments.checks import check_common, check_device, refusing
+from experiments.run_folder import command_line, digest, read_json, write_json
+from experiments.schemas import ShapingStudyConfig
+from experiments.shaping_arms import ARMS
+from experiments.shaping_cell import ShapingJob, cell_name, identity, run_cell
+from experiments.shaping_table import rebuild
+from experiments.shaping_value import data_settings, prepare_value
+
+schemas.register()
+
+
+@hydra.main(config_path="conf", config_name="reward_shaping", version_base="1.3")
+def main(config: DictConfig) -> None:
+    with refusing("reward_shaping"):
+        run_all(config)
+
+
+def run_all(config: DictConfig) -> None:
+    """Run the missing cells of one task and algorithm, then rebuild the tables of all."""
+    settings = OmegaConf.to_object(config)
+    assert isinstance(settings, ShapingStudyConfig)
+    check(settings)
+    folder = Path(settings.study.results)
+    value = prepare_value(settings)
+    print(
+        f"value {value.version}: success claimed from {value.claim:.3f} on, balanced accuracy "
+        f"{value.claim_accuracy:.2f} on held-out demonstrations",
+        flush=True,
+    )
+    jobs = [
+        ShapingJob(settings, arm, seed, value, folder / "videos")
+        for seed in settings.study.seeds
+        for arm in settings.study.arms or ARMS
+    ]
+    pending = [job for job in jobs if not done(job, folder)]
+    print(f"{len(pending)} of {len(jobs)} cells to run", flush=True)
+    for job, result in zip(pending, map_jobs(run_cell, pending, settings.workers), strict=True):
+        facts = {"task": cell_name(settings, job.arm, job.seed).partition("-")[0], "arm": job.arm, "seed": job.seed}
+        facts |= {"algorithm": settings.agent.algorithm, "threshold": settings.study.threshold}
+        facts |= {"settings": digest(identity(job)), "budget": settings.agent.steps, "hz": settings.task.hz}
+        facts |= {"claim": value.claim, "claim_accuracy": value.claim_accuracy, "command": command_line()}
+        write_json(cell_path(job, folder), facts | result)
+        rates = " ".join(f"{point['success']:.2f}" for point in result["curve"])
+        print(f"  {cell_name(settings, job.arm, job.seed)}: {rates} ({result['seconds']:.0f} s)", flush=True)
+        rebuild(folder)
+    rebuild(folder)
+    print((folder / "table.md").read_text())
+
+
+def check(settings: ShapingStudyConfig) -> None:
+    """Refuse before anything is trained what cannot work."""
+    unknown = [arm for arm in settings.study.arms if arm not in ARMS]
+    if unknown:
+        raise ValueError(f"study.arms={unknown}: choose from {', '.join(ARMS)}")
+    for seed in settings.study.seeds:
+        seeds.train_block(seed, 1)
+    if settings.valuefn.name in ("constant", "oracle"):
+        raise ValueError(f"valuefn={settings.valuefn.name}: it cannot be read online; use viva_tiny")
+    check_common(data_settings(settings))
+    check_device(settings.agent_device)
+
+
+def cell_path(job: ShapingJob, folder: Path) -> Path:
+    return folder / "cells" / f"{cell_name(job.settings, job.arm, job.seed)}.json"
+
+
+def done(job: ShapingJob, folder: Path) -> bool:
+    """Whether the cell is there; one that other settings made is a ValueError."""
+    path = cell_path(job, folder)
+    if not path.exists():
+        return False
+    if read_json(path, dict, "remove it; the same command makes it anew").get("settings") != digest(identity(job)):
+        raise ValueError(f"{path}: made with other settings; use another study.results, or remove that folder")
+    return True
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,185 @@
+"""One cell of the reward-shaping study: train an agent, follow its true success, and see what the value says of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from episodes import seeds as seed_ranges
+from episodes.types import Episode
+from experiments.schemas import ShapingStudyConfig
+from experiments.shaping_arms import ARMS, ShapingArm, shaping
+from experiments.shaping_value import ShapingValue, held_level
+from valuefns.shaping.readers import ClockReader, InfoReader, Reader, ShuffledReader
+from valuefns.shaping.terms import Shaper
+
+
+@dataclass(frozen=True)
+class ShapingJob:
+    """What one process needs to run a cell."""
+
+    settings: ShapingStudyConfig
+    arm: str
+    seed: int
+    value: ShapingValue
+    videos: Path  # a folder for those of hacks
+
+
+def make_agent_env(settings: ShapingStudyConfig, *, images: bool = False, dense: bool = False) -> Any:
+    """The task's environment with a state box; `images` for looking at what an agent does."""
+    import gymnasium
+
+    import envs  # noqa: F401  registers the ids
+
+    task = settings.task
+    return gymnasium.make(
+        task.env_id, disable_env_checker=True, image_size=task.image_size, cameras=tuple(task.cameras), hz=task.hz,
+        hold_steps=task.hold_steps, render=task.render, max_steps=settings.agent.max_steps, images=images, state=True,
+        dense=dense,
+    ).unwrapped  # fmt: skip
+
+
+def make_training_envs(job: ShapingJob) -> Any:
+    """The shaped VecEnv of an arm: Monitor inside records the environment's own rewards."""
+    from functools import partial
+
+    from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+
+    from agents.sb3 import ShapedVecEnv
+
+    settings, arm = job.settings, ARMS[job.arm]
+    config = shaping(arm, settings.agent.gamma, settings.study.every, job.value.low, job.value.high, job.value.claim)
+    terminal = Shaper(config, 1).reads_terminal
+    venv = DummyVecEnv([partial(_training_env, settings, arm, config.every, terminal)] * settings.agent.envs)
+    venv.seed(seed_ranges.train_block(job.seed, 1).start)
+    normal = VecNormalize(venv, norm_reward=False, gamma=settings.agent.gamma)  # positions in metres are small numbers
+    return ShapedVecEnv(normal, _source(job, arm), config)
+
+
+def _training_env(settings: ShapingStudyConfig, arm: ShapingArm, every: int, terminal: bool) -> Any:
+    from gymnasium.wrappers import FlattenObservation
+    from stable_baselines3.common.monitor import Monitor
+
+    from envs.partial_action import PartialAction
+    from envs.viewed import Viewed
+
+    env = make_agent_env(settings, dense=arm.source == "dense")
+    if settings.agent.actions:
+        env = PartialAction(env, settings.agent.actions)
+    if arm.source == "value":
+        env = Viewed(env, every, terminal)
+    return Monitor(FlattenObservation(env), info_keywords=("is_success",))
+
+
+def _source(job: ShapingJob, arm: ShapingArm) -> Any:
+    from valuefns.make import load_value
+
+    if arm.source == "value":
+        return load_value(Path(job.value.folder), job.settings.device)
+    readers: dict[str, Reader] = {
+        "": InfoReader(), "progress": InfoReader(), "dense": InfoReader("dense"),
+        "clock": ClockReader(job.settings.agent.max_steps), "shuffled": ShuffledReader(job.value.pool, job.seed),
+    }  # fmt: skip
+    return readers[arm.source]
+
+
+def run_cell(job: ShapingJob) -> dict[str, Any]:
+    """Train the arm's agent under its seed; the curve and the final trials count the ENVIRONMENT's success alone."""
+    import torch
+    from stable_baselines3 import PPO, SAC
+
+    from agents.sb3 import SB3Actor, bind
+    from envs.rollout import Trial, rollout
+
+    torch.set_num_threads(1)
+    settings, agent_settings = job.settings, job.settings.agent
+    venv = make_training_envs(job)
+    algorithm = {"sac": SAC, "ppo": PPO}[agent_settings.algorithm]
+    arguments = dict(agent_settings.settings)
+    agent = algorithm("MlpPolicy", venv, gamma=agent_settings.gamma, seed=job.seed, device=settings.agent_device,
+                      **arguments)  # fmt: skip
+    bind(agent)
+    watcher = make_agent_env(settings)
+    pool = seed_ranges.TUNE[: settings.study.curve_trials]
+    curve, seconds = [], 0.0
+    for point in range(agent_settings.evaluations + 1):
+        target = agent_settings.steps * point // agent_settings.evaluations
+        if target > agent.num_timesteps:
+            started = time.perf_counter()
+            agent.learn(target - agent.num_timesteps, reset_num_timesteps=False)
+            seconds += time.perf_counter() - started
+        actor = SB3Actor(agent, [watcher], agent_settings.actions)
+        found = list(rollout(actor, [watcher], [Trial(s) for s in pool], source=job.arm))
+        success = float(np.mean([e.success for e in found]))
+        curve.append({"step": int(agent.num_timesteps), "success": success, "seconds": seconds})
+    watcher.close()
+    reader = venv.rewarder.reader
+    cost = {"calls": reader.calls, "frames": reader.frames, "seconds": reader.seconds}
+    card = venv.shaping
+    finals = _final_trials(job, agent)
+    venv.close()
+    return {"curve": curve, "rows": finals, "seconds": seconds, "value": cost, "shaping": card}
+
+
+def _final_trials(job: ShapingJob, agent: Any) -> list[dict[str, Any]]:
+    """Every final trial: what the simulator says, and what the value says that looks at it."""
+    from agents.sb3 import SB3Actor
+    from envs.rollout import Trial, rollout
+    from valuefns.make import load_value
+
+    settings, evaluation = job.settings, job.settings.evaluation
+    value = load_value(Path(job.value.folder), settings.device)
+    env = make_agent_env(settings, images=True)
+    pool = seed_ranges.EVAL if evaluation.split == "eval" else seed_ranges.TUNE
+    trials = [Trial(s) for s in pool[evaluation.first : evaluation.first + evaluation.trials]]
+    rows = []
+    hacks: list[tuple[Episode, np.ndarray]] = []
+    for episode in rollout(SB3Actor(agent, [env], settings.agent.actions), [env], trials, source=job.arm):
+        read = value.score(episode)
+        claimed = held_level(read, settings.task.hold_steps) >= job.value.claim
+        rows.append({
+            "seed": episode.provenance.seed, "success": bool(episode.success), "claimed": bool(claimed),
+            "steps": len(episode), "progress": float(episode.progress.max()),
+        })  # fmt: skip
+        if claimed and not episode.success and len(hacks) < settings.study.videos:
+            hacks.append((episode, read))
+    env.close()
+    _draw(job, hacks)
+    return rows
+
+
+def _draw(job: ShapingJob, hacks: Sequence[tuple[Episode, np.ndarray]]) -> None:
+    """Videos of episodes that the value calls a success and the simulator does not."""
+    from experiments.report.video import draw_video
+
+    low, high = job.value.low, job.value.high
+    for k, (episode, read) in enumerate(hacks):
+        T = len(episode)
+        draw_video(
+            job.videos / f"{cell_name(job.settings, job.arm, job.seed)}-{k}.mp4",
+            [frames[:T] for frames in episode.images.values()],
+            ((read[:T] - low) / (high - low)).astype(float),
+            episode.progress[:T].astype(float),
+            f"{job.arm}: claimed, not solved",
+            episode.hz,
+        )
+
+
+def cell_name(settings: ShapingStudyConfig, arm: str, seed: int) -> str:
+    from envs.tasks import TASKS
+
+    task = next(name for name, task in TASKS.items() if task.env_id == settings.task.env_id)
+    return f"{task}-{settings.agent.algorithm}-{arm}-seed{seed}"
+
+
+def identity(job: ShapingJob) -> dict[str, Any]:
+    """What a cell's outcome depends on."""
+    settings, study = job.settings, job.settings.study
+    facts = {"task": asdict(settings.task), "agent": asdict(settings.agent), "evaluation": asdict(settings.evaluation)}
+    value = {k: v for k, v in asdict(job.value).items() if k not in ("folder", "pool")}
+    return facts | {"arm": job.arm, "seed": job.seed, "every": study.every, "curve": study.curve_trials, "value": value}

@@ -1,0 +1,96 @@
+"""The value of the reward-shaping study: trained once, kept, with its scale and its threshold of success."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from agents.extraction import ExtractionConfig
+from episodes.files import cache_entry
+from episodes.store import EpisodeStore
+from experiments.run_folder import digest, read_json, write_json
+from experiments.schemas import RecapSimConfig, ShapingStudyConfig
+from experiments.stages import CACHE_FORMAT, collect, fit_latents
+from valuefns.make import make_value
+from valuefns.shaping.readers import version_of
+from valuefns.shaping.terms import matched
+
+HELD_OUT = 5  # every fifth demonstration is not trained on: scale and threshold come from these
+
+
+@dataclass(frozen=True)
+class ShapingValue:
+    """Where a trained value lies and what its numbers mean."""
+
+    folder: str
+    version: str
+    low: float  # mean value of first observations
+    high: float  # mean value at the end of successes
+    claim: float  # "the model says success": the value stays at or above it for `hold_steps` frames
+    claim_accuracy: float  # balanced accuracy of that on the held-out demonstrations
+    pool: tuple[float, ...]  # values of held-out frames, for the shuffled control
+
+
+def data_settings(settings: ShapingStudyConfig) -> RecapSimConfig:
+    """The settings of the demonstrations and the value, as every experiment says them."""
+    return RecapSimConfig(
+        task=settings.task, collect=settings.collect, latents=settings.latents, valuefn=settings.valuefn,
+        policy=None, labeller=ExtractionConfig(), evaluation=settings.evaluation, seed=settings.seed,
+        device=settings.device, workers=settings.workers, runs=settings.runs, cache=settings.cache,
+    )  # fmt: skip
+
+
+def prepare_value(settings: ShapingStudyConfig) -> ShapingValue:
+    """Train the value on four fifths of the demonstrations, or find it in the cache."""
+    data = data_settings(settings)
+    store = collect(data)
+    key = digest(
+        CACHE_FORMAT, "shaping", store.content_hash, settings.valuefn, settings.latents, settings.seed,
+        settings.task.hold_steps,
+    )  # fmt: skip
+    place = Path(settings.cache) / "shaping" / key
+    if not (place / "facts.json").exists():
+        with cache_entry(place):
+            if not (place / "facts.json").exists():
+                _train(data, store, place)
+    facts = read_json(place / "facts.json", dict, "delete its folder and run the same command again")
+    return ShapingValue(**(facts | {"pool": tuple(facts["pool"])}))
+
+
+def _train(settings: RecapSimConfig, store: EpisodeStore, place: Path) -> None:
+    held = range(0, len(store), HELD_OUT)
+    latents = fit_latents(settings, store)
+    value = make_value(settings.valuefn, latents, settings.seed, settings.device)
+    value.fit(store.select([i for i in range(len(store)) if i % HELD_OUT]), place / "training")
+    value.save(place / "value")
+    values, success = [value.score(store[i]) for i in held], np.array([store.index[i]["success"] for i in held])
+    low, high = matched([v[0] for v in values], [v[-1] for v, s in zip(values, success, strict=True) if s])
+    best = np.array([held_level(v, settings.task.hold_steps) for v in values])
+    claim, accuracy = separate(best, success)
+    frames = np.concatenate(values)
+    pool = frames[np.linspace(0, len(frames) - 1, min(len(frames), 500)).astype(int)]
+    facts = {
+        "folder": str(place / "value"), "version": version_of(value), "low": low, "high": high,
+        "claim": claim, "claim_accuracy": accuracy, "pool": [float(x) for x in pool],
+    }  # fmt: skip
+    write_json(place / "facts.json", facts)
+
+
+def held_level(values: npt.NDArray[np.floating], frames: int) -> float:
+    """The highest level that the values (T,) keep for `frames` frames in a row: max_t min(v_t .. v_t+frames-1)."""
+    frames = min(frames, len(values))
+    return float(np.lib.stride_tricks.sliding_window_view(values, frames).min(axis=1).max())
+
+
+def separate(levels: npt.NDArray[np.floating], success: npt.NDArray[np.bool_]) -> tuple[float, float]:
+    """The threshold (and its balanced accuracy) that best tells successes from failures: success where level >= it."""
+    if success.all() or not success.any():
+        raise ValueError(f"{success.sum()} of {len(success)} held-out demonstrations succeed; record both kinds")
+    order = np.unique(levels)
+    cuts = np.append((order[1:] + order[:-1]) / 2, order[0]) if len(order) > 1 else order
+    scores = [((levels >= c)[success].mean() + (levels < c)[~success].mean()) / 2 for c in cuts]
+    k = int(np.argmax(scores))
+    return float(cuts[k]), float(scores[k])
