@@ -61,8 +61,8 @@ class Endpoint(Backend):
     def _answers(self, questions: Sequence[Question], keep: Keep) -> None:
         self._pace.resume()
         with ThreadPoolExecutor(self.config.concurrency, "vlm") as pool:
-            futures = [pool.submit(self._answered, i, q, keep) for i, q in enumerate(questions)]
             try:
+                futures = [pool.submit(self._answered, i, q, keep) for i, q in enumerate(questions)]
                 for future in as_completed(futures):
                     with suppress(Stopped):  # because of another one, whose error comes
                         future.result()
