@@ -38,8 +38,8 @@ def data_settings(settings: ShapingStudyConfig) -> RecapSimConfig:
     """The settings of the demonstrations and the value, as every experiment says them."""
     return RecapSimConfig(
         task=settings.task, collect=settings.collect, latents=settings.latents, valuefn=settings.valuefn,
-        policy=None, labeller=ExtractionConfig(), evaluation=settings.evaluation, seed=settings.seed, device=settings.device,
-        workers=settings.workers, runs=settings.runs, cache=settings.cache,
+        policy=None, labeller=ExtractionConfig(), evaluation=settings.evaluation, seed=settings.seed,
+        device=settings.device, workers=settings.workers, runs=settings.runs, cache=settings.cache,
     )  # fmt: skip
 
 
