@@ -19,7 +19,7 @@ import numpy.typing as npt
 from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecNormalize, unwrap_vec_wrapper
 
 from episodes.types import Observation
 from valuefns.protocol import ValueFunction
@@ -84,11 +84,7 @@ def _slot(batch: Any, i: int) -> Any:
 
 def shaped_env(env: VecEnv | None) -> ShapedVecEnv | None:
     """The ShapedVecEnv among the wrappers of a VecEnv, if there is one."""
-    while isinstance(env, VecEnvWrapper):
-        if isinstance(env, ShapedVecEnv):
-            return env
-        env = env.venv
-    return None
+    return env if env is None or isinstance(env, ShapedVecEnv) else unwrap_vec_wrapper(env, ShapedVecEnv)
 
 
 def bind(agent: A, env: VecEnv | None = None) -> A:
@@ -101,6 +97,11 @@ def bind(agent: A, env: VecEnv | None = None) -> A:
     shaped = shaped_env(agent.get_env() if env is None else env)
     if shaped is None:
         raise ValueError("bind: the agent's environment has no ShapedVecEnv; wrap it first, or leave bind out")
+    if unwrap_vec_wrapper(shaped.venv, VecNormalize) is not None:
+        raise ValueError(
+            "bind: VecNormalize is inside ShapedVecEnv; put it outside, VecNormalize(ShapedVecEnv(venv, ...)): replay "
+            "buffers take the rewards that VecNormalize has seen, which would be those without shaping"
+        )
     gamma = shaped.rewarder.config.gamma
     if agent.gamma != gamma:  # type: ignore[attr-defined]
         raise ValueError(

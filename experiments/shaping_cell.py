@@ -57,8 +57,9 @@ def make_training_envs(job: ShapingJob) -> Any:
     terminal = Shaper(config, 1).reads_terminal
     venv = DummyVecEnv([partial(_training_env, settings, arm, config.every, terminal)] * settings.agent.envs)
     venv.seed(seed_ranges.train_block(job.seed, 1).start)
-    normal = VecNormalize(venv, norm_reward=False, gamma=settings.agent.gamma)  # positions in metres are small numbers
-    return ShapedVecEnv(normal, _source(job, arm), config)
+    shaped = ShapedVecEnv(venv, _source(job, arm), config)
+    # outside: replay buffers take the rewards that it has seen; positions in metres are small numbers
+    return VecNormalize(shaped, norm_reward=False, gamma=settings.agent.gamma)
 
 
 def _training_env(settings: ShapingStudyConfig, arm: ShapingArm, every: int, terminal: bool) -> Any:
@@ -93,7 +94,7 @@ def run_cell(job: ShapingJob) -> dict[str, Any]:
     import torch
     from stable_baselines3 import PPO, SAC
 
-    from agents.sb3 import SB3Actor, bind
+    from agents.sb3 import SB3Actor, bind, shaped_env
     from envs.rollout import Trial, rollout
 
     torch.set_num_threads(1)
@@ -118,9 +119,11 @@ def run_cell(job: ShapingJob) -> dict[str, Any]:
         success = float(np.mean([e.success for e in found]))
         curve.append({"step": int(agent.num_timesteps), "success": success, "seconds": seconds})
     watcher.close()
-    reader = venv.rewarder.reader
+    shaped = shaped_env(venv)
+    assert shaped is not None
+    reader = shaped.rewarder.reader
     cost = {"calls": reader.calls, "frames": reader.frames, "seconds": reader.seconds}
-    card = venv.shaping
+    card = shaped.shaping
     finals = _final_trials(job, agent)
     venv.close()
     return {"curve": curve, "rows": finals, "seconds": seconds, "value": cost, "shaping": card}

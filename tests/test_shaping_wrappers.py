@@ -329,6 +329,20 @@ def test_another_gamma_than_the_agents_is_refused() -> None:
     assert bind(PPO("MultiInputPolicy", VecNormalize(shaped_line()), gamma=GAMMA, n_steps=8, batch_size=8))
 
 
+def test_replay_buffers_hold_the_shaped_rewards() -> None:
+    """Stable-Baselines3 stores what VecNormalize calls the original reward: it must have seen the shaped one."""
+    settings = ShapingConfig(gamma=GAMMA, weight=3.0)
+    line = DummyVecEnv([lambda: Monitor(Line(pictures=False))] * 2)
+    for venv in (ShapedVecEnv(line, InfoReader(), settings), VecNormalize(ShapedVecEnv(line, InfoReader(), settings))):
+        agent = bind(SAC("MultiInputPolicy", venv, gamma=GAMMA, learning_starts=100, device="cpu", seed=0))
+        agent.learn(20)
+        stored = agent.replay_buffer.rewards[:10]
+        assert not np.isin(stored, (0.0, 1.0)).any()
+    inside = ShapedVecEnv(VecNormalize(line), InfoReader(), settings)
+    with pytest.raises(ValueError, match="put it outside"):
+        bind(SAC("MultiInputPolicy", inside, gamma=GAMMA, device="cpu"))
+
+
 def test_environments_in_processes_give_the_same() -> None:
     rewards = []
     for kind in (DummyVecEnv, partial(SubprocVecEnv, start_method="fork")):
