@@ -135,7 +135,7 @@ class MethodStudyOptions:
     values: list[str] = field(default_factory=lambda: ["constant", "viva", "viva_no_lookahead", "oracle"])
     plain: list[str] = field(default_factory=lambda: ["bc", "success_bc"])  # those that read none
     corrections: bool = False  # also RECAP's second iteration on viva, with corrections and without
-    constant_n: int = 50  # steps of a constant value's advantage: with few it knows only the end of an episode
+    constant_n: int = 1000  # steps of a constant value's advantage: the whole episode; fewer praise little but its end
     results: str = "results/methods"
 
     def __post_init__(self) -> None:
