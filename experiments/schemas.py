@@ -209,12 +209,14 @@ class AgentConfig:
     envs: int = 4  # environments stepped together
     gamma: float = 0.99  # discount, also of the shaping
     max_steps: int = 100  # time limit of an episode, training and evaluation
+    hold_steps: int = 5  # steps the goal must hold before it ends an episode as a success
     actions: list[str] = field(default_factory=list)  # dimensions the agent moves; empty: all
     evaluations: int = 10  # points of the learning curve
     settings: dict[str, Any] = field(default_factory=dict)  # further arguments of the algorithm
 
     def __post_init__(self) -> None:
         require(self, steps=(1, inf), envs=(1, inf), gamma=(0, 1), max_steps=(1, inf), evaluations=(1, inf))
+        require(self, hold_steps=(1, inf))
         require_one_of(self, algorithm=("sac", "ppo"))
         if "gamma" in self.settings:
             raise ValueError("AgentConfig: settings.gamma; set agent.gamma, the shaping needs the same")
