@@ -39,8 +39,8 @@ def make_agent_env(settings: ShapingStudyConfig, *, images: bool = False, dense:
     task = settings.task
     return gymnasium.make(
         task.env_id, disable_env_checker=True, image_size=task.image_size, cameras=tuple(task.cameras), hz=task.hz,
-        hold_steps=settings.agent.hold_steps, render=task.render, max_steps=settings.agent.max_steps, images=images, state=True,
-        dense=dense,
+        hold_steps=settings.agent.hold_steps, render=task.render, max_steps=settings.agent.max_steps,
+        images=images, state=True, dense=dense,
     ).unwrapped  # fmt: skip
 
 
