@@ -221,6 +221,7 @@ def test_an_interrupt_keeps_what_came(tmp_path: Path) -> None:
     import subprocess
     import sys
     import time
+    from functools import partial
 
     code = (
         "import sys; sys.path[:0] = ['tests', '.']\n"
@@ -235,7 +236,8 @@ def test_an_interrupt_keeps_what_came(tmp_path: Path) -> None:
         root = Path(__file__).parent.parent
         environment = os.environ | {"PYTHONPATH": str(root)}
         command = [sys.executable, "-c", code, server.url, str(tmp_path / "cache")]
-        process = subprocess.Popen(command, cwd=root, env=environment, stderr=subprocess.PIPE)
+        heeds = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a job in the background inherits "ignore"
+        process = subprocess.Popen(command, cwd=root, env=environment, stderr=subprocess.PIPE, preexec_fn=heeds)
         until = time.monotonic() + 60
         while len(server.bodies) < 4 and time.monotonic() < until:
             time.sleep(0.02)
