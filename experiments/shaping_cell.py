@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -101,7 +102,7 @@ def run_cell(job: ShapingJob) -> dict[str, Any]:
     settings, agent_settings = job.settings, job.settings.agent
     venv = make_training_envs(job)
     algorithm = {"sac": SAC, "ppo": PPO}[agent_settings.algorithm]
-    arguments = dict(agent_settings.settings)
+    arguments = deepcopy(agent_settings.settings)  # Stable-Baselines3 writes into policy_kwargs
     agent = algorithm("MlpPolicy", venv, gamma=agent_settings.gamma, seed=job.seed, device=settings.agent_device,
                       **arguments)  # fmt: skip
     bind(agent)
