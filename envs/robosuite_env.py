@@ -41,7 +41,8 @@ class RoboSuiteEnv(gym.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.float32]]
     (large robot meshes drawn as their collision shapes) or "stock"; neither changes the physics. `images=False` leaves
     the cameras out of the observation; `look` draws them when asked. `state=True` adds a float32 box "state" for agents
     that learn without pictures: the grip's velocity (3, m/s), the share of the holding time, and 12 numbers an object
-    (`object_state`). `dense=True` adds info["dense"], the task's hand-made reward of the state reached.
+    (`object_state`). `dense=True` adds info["dense"], the task's hand-made reward of the state reached. While `blind`
+    is set, `step` returns no pictures: nobody will look at them.
     ValueError: an unknown setting, or an action of the wrong shape or not finite.
     """
 
@@ -65,7 +66,7 @@ class RoboSuiteEnv(gym.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.float32]]
         if isinstance(task, str) and task not in TASKS:
             raise ValueError(f"task={task!r}: choose {', '.join(sorted(TASKS))}")
         self.task = TASKS[task] if isinstance(task, str) else task
-        self._steps, self._held = 0, 0
+        self._steps, self._held, self.blind = 0, 0, False
         unknown = [name for name in cameras if name not in self.task.cameras]
         if unknown:
             raise ValueError(
@@ -191,7 +192,7 @@ class RoboSuiteEnv(gym.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.float32]]
         return {**self._renderer(self.raw.sim.data._data), "proprio": self._proprio()}
 
     def _observation(self) -> dict[str, npt.NDArray[Any]]:
-        seen = self.look() if self.spec_.cameras else {"proprio": self._proprio()}
+        seen = self.look() if self.spec_.cameras and not self.blind else {"proprio": self._proprio()}
         return seen | {"state": self.state()} if self._state else seen
 
     def _proprio(self) -> npt.NDArray[np.float32]:

@@ -61,6 +61,7 @@ def rollout(
     action_noise: float = 0.0,
     execute: int | None = None,
     takeover: Takeover | None = None,
+    draw_all: bool = True,
 ) -> Iterator[Episode]:
     """Run every trial and yield its Episode, in the order of the trials, whichever slot finishes first.
 
@@ -68,10 +69,14 @@ def rollout(
     (default: the actor's `execute` attribute, else all K), and slots whose chunk is not used up are passed None.
     `action_noise` is the standard deviation of Gaussian noise on the first 6 dimensions of the executed action; the
     noise-free action is recorded. Segment labels and variants come from the actor's `labels` and `variants` where it
-    has them. With `takeover` a corrector acts in place of an actor that has stalled. An episode depends on its trial
-    alone: not on n, on the order of the trials, or on what ran before. ValueError: chunks shorter than `execute`.
+    has them. With `takeover` a corrector acts in place of an actor that has stalled. `draw_all=False` draws only the
+    pictures that the actor is asked about, and the episodes carry none. An episode depends on its trial alone: not on
+    n, on the order of the trials, or on what ran before. ValueError: chunks shorter than `execute`.
     """
     envs = [env.unwrapped for env in envs]
+    if takeover is not None and not draw_all:
+        raise ValueError("takeover needs draw_all=True: a corrector may be asked at any step")
+    execute = getattr(actor, "execute", None) if execute is None else execute
     pending = enumerate(trials)
     slots: list[_Slot | None] = [None] * len(envs)
     done: dict[int, Episode] = {}
@@ -84,6 +89,7 @@ def rollout(
                 item = next(pending, None)
                 exhausted = item is None
                 if item is not None:
+                    envs[i].blind = False
                     slots[i], fresh[i] = _begin(envs[i], *item), True
         if all(slot is None for slot in slots):
             return
@@ -92,16 +98,19 @@ def rollout(
             actor.reset(fresh, seeds, [slot.instruction if slot else "" for slot in slots])
         if takeover is not None:
             _take_over(takeover, envs, slots)
-            _ask(takeover.corrector, [s if s and s.corrected else None for s in slots], None)
+            corrector = takeover.corrector
+            _ask(corrector, [s if s and s.corrected else None for s in slots], getattr(corrector, "execute", None))
         _ask(actor, [s if s and not s.corrected else None for s in slots], execute)
         for i, slot in enumerate(slots):
             if slot is None:
                 continue
             acting = takeover.corrector if takeover is not None and slot.corrected else actor
+            if not draw_all:
+                envs[i].blind = not _used_up(slot, execute, slot.used + 1)
             if _step(envs[i], slot, action_noise, _attribute(acting, "labels", i, SEGMENTS.index("unlabelled"))):
                 variant = _attribute(actor, "variants", i, "")
                 provenance = Provenance(envs[i].spec_.env_id, slot.trial.seed, source, variant, policy, iteration)
-                done[slot.order], slots[i] = _finish(slot, provenance, envs[i].spec_.hz), None
+                done[slot.order], slots[i] = _finish(slot, provenance, envs[i].spec_.hz, draw_all), None
         while next_out in done:
             yield done.pop(next_out)
             next_out += 1
@@ -128,9 +137,8 @@ def _take_over(takeover: Takeover, envs: Sequence[Any], slots: Sequence[_Slot | 
 
 
 def _ask(actor: Actor, slots: Sequence[_Slot | None], execute: int | None) -> None:
-    """Give every slot that has used up its chunk a new one, in a single call; execute=None: the actor's own, or all."""
-    execute = getattr(actor, "execute", None) if execute is None else execute
-    asking = [s is not None and (s.chunk is None or s.used >= (execute or len(s.chunk))) for s in slots]
+    """Give every slot that has used up its chunk a new one, in a single call; execute=None: all of the chunk."""
+    asking = [s is not None and _used_up(s, execute, s.used) for s in slots]
     if not any(asking):
         return
     answers = actor.act(
@@ -144,6 +152,11 @@ def _ask(actor: Actor, slots: Sequence[_Slot | None], execute: int | None) -> No
     for a, slot, chunk in zip(asking, slots, answers):
         if a and slot is not None:
             slot.chunk, slot.used = chunk.copy(), 0
+
+
+def _used_up(slot: _Slot, execute: int | None, used: int) -> bool:
+    """Whether a new chunk is asked for once `used` actions of this one are executed."""
+    return slot.chunk is None or used >= (execute or len(slot.chunk))
 
 
 def _step(env: Any, slot: _Slot, action_noise: float, label: int) -> bool:
@@ -166,8 +179,8 @@ def _step(env: Any, slot: _Slot, action_noise: float, label: int) -> bool:
     return bool(terminated or truncated)
 
 
-def _finish(slot: _Slot, provenance: Provenance, hz: float) -> Episode:
-    cameras = [name for name in slot.observations[0] if name not in ("proprio", "state")]
+def _finish(slot: _Slot, provenance: Provenance, hz: float, drawn: bool) -> Episode:
+    cameras = [name for name in slot.observations[0] if drawn and name not in ("proprio", "state")]
     ends = np.array(slot.ends, bool)
     return Episode(
         images={name: np.stack([o[name] for o in slot.observations]) for name in cameras},
@@ -239,7 +252,7 @@ def evaluate_trials(
     wanted = trials if ledger is None else ledger.pending(trials)
     rows: dict[str, dict[str, Any]] = {}
     for block_rows in _blocks(
-        make_env, make_actor, wanted, workers, slots, block, _rows, {"source": source, **settings}
+        make_env, make_actor, wanted, workers, slots, block, _rows, {"source": source, "draw_all": False, **settings}
     ):
         for row in block_rows:
             rows[row["key"]] = row

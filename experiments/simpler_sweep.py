@@ -132,7 +132,7 @@ def run_block(
 
     env, actor = _open(block[0].task, policy, image_size, images, device)
     rows = []
-    for trial, episode in zip(block, rollout(actor, [env], block, source=f"policy:{policy}")):  # type: ignore[arg-type]
+    for trial, episode in zip(block, rollout(actor, [env], block, source=f"policy:{policy}", draw_all=False)):  # type: ignore[arg-type]
         rows.append(
             {
                 "key": trial.key,

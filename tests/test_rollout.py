@@ -162,6 +162,28 @@ def test_evaluation_continues_from_its_ledger(tmp_path: Path, pair: list[RoboSui
     assert [r["seed"] for r in TrialLedger(ledger.path).rows] == [1, 0, 2]
 
 
+def test_pictures_that_nobody_is_asked_about_are_not_drawn(pair: list[RoboSuiteEnv]) -> None:
+    seen: list[np.ndarray] = []
+
+    class Watching(Scripted):
+        def act(self, observations: Sequence[object]) -> np.ndarray:
+            seen.extend(o.images["wrist"].copy() for o in observations if o is not None)
+            return super().act(observations)
+
+    drawn = list(rollout(Watching(2), pair, [Trial(1), Trial(2)], source="x", execute=3))
+    looked, renderings = seen.copy(), []
+    seen.clear()
+    with pytest.MonkeyPatch.context() as patch:
+        look = RoboSuiteEnv.look
+        patch.setattr(RoboSuiteEnv, "look", lambda env: renderings.append(1) or look(env))
+        blind = list(rollout(Watching(2), pair, [Trial(1), Trial(2)], source="x", execute=3, draw_all=False))
+    assert len(seen) == len(looked) and all(map(np.array_equal, seen, looked))
+    assert len(renderings) <= len(seen) + 2, "the last step of an episode may be drawn in vain"
+    assert all(b.images == {} and same(b, a) for a, b in zip(drawn, blind, strict=True))
+    with pytest.raises(ValueError, match="draw_all"):
+        next(rollout(Scripted(1), pair[:1], [Trial(1)], source="x", takeover=object(), draw_all=False))
+
+
 @pytest.mark.slow
 def test_recording_is_the_same_on_one_and_two_workers_and_continues(tmp_path: Path) -> None:
     trials = [Trial(s) for s in range(3)]

@@ -39,7 +39,7 @@ class SimplerEnv(gym.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.float32]]):
     outside the action space is executed too, as in SIMPLER. Reward: "sparse" is 1 at every step at which the task is
     solved, "dense" the staged progress. Truncated at `max_steps` (default SIMPLER's); terminated only with
     `stop_at_success`. info: instruction, success (at this step: SIMPLER counts the last step's), success_any,
-    is_success, progress.
+    is_success, progress. While `blind` is set, `step` returns no pictures: nobody will look at them.
 
     `reset(seed=s)` draws a placement from the seed; `reset(options={"trial": t})` begins a protocol trial (see
     envs.simpler.protocol), `options={"setup": Setup, "placement": Placement}` any other. A new setup rebuilds the
@@ -101,7 +101,7 @@ class SimplerEnv(gym.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.float32]]):
         self.action_space = spaces.Box(-np.array(limit, np.float32), np.array(limit, np.float32), dtype=np.float32)
         self._cls = self.task.load()
         self.raw: Any = None
-        self._steps = 0
+        self._steps, self.blind = 0, False
 
     def _build(self, setup: Setup) -> None:
         from envs.simpler.backend import render_backend
@@ -140,6 +140,7 @@ class SimplerEnv(gym.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.float32]]):
         setup, placement = self._wanted(dict(options or {}))
         if self.raw is None:
             self._build(setup)
+        self.raw.blind = self.blind
         given: dict[str, Any] = {"setup": setup}
         if placement is not None:
             given["placements"] = [placement]
@@ -173,6 +174,7 @@ class SimplerEnv(gym.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.float32]]):
             raise ValueError(f"action: shape {action.shape}, expected (7,): {', '.join(ACTION)}")
         if not np.isfinite(action).all():
             raise ValueError(f"action: {action.tolist()} is not finite; give metres, radians and the gripper")
+        self.raw.blind = self.blind
         observation, reward, _, _, self._last = self.raw.step(action[None])
         self._steps += 1
         terminated = self.stop_at_success and self.is_success()
@@ -187,7 +189,7 @@ class SimplerEnv(gym.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.float32]]):
 
     def _observation(self, observation: Any) -> dict[str, npt.NDArray[Any]]:
         images = {}
-        for name in self.spec_.cameras:
+        for name in () if self.blind else self.spec_.cameras:
             images[name] = observation["sensor_data"][name]["rgb"][0].cpu().numpy()
         base, tip = self.raw.agent.robot.pose.sp, self.raw.agent.tip.pose.sp
         pose = base.inv() * tip

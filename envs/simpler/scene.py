@@ -67,6 +67,7 @@ class SimplerScene(BaseEnv):
         self.setup = self.default_setup if setup is None else setup
         self._photographs: dict[str, torch.Tensor] = {}
         self._overlays: list[str] = []
+        self.blind = False  # nobody will look at the next observation
         super().__init__(**kwargs)
 
     @property
@@ -113,6 +114,9 @@ class SimplerScene(BaseEnv):
                 raise ValueError(f"{path}: the overlay photograph is missing; download the assets (docs/simpler.md)")
             self._photographs[name] = torch.from_numpy(photograph(path, height, width).copy()).to(self.device)
         return self._photographs[name]
+
+    def get_obs(self, info: dict[str, Any] | None = None, unflattened: bool = False) -> Any:
+        return {} if self.blind else super().get_obs(info, unflattened)
 
     def _get_obs_sensor_data(self, apply_texture_transforms: bool = True) -> dict[str, Any]:
         data = super()._get_obs_sensor_data(apply_texture_transforms)
