@@ -26,6 +26,8 @@ QUESTIONS = (
 PLAIN_QUESTIONS = (
     ("AWR against filtering, on viva", "awr+viva", "filtered_bc+viva"),
     ("RECAP against filtering, on viva", "recap+viva", "filtered_bc+viva"),
+    ("RECAP on viva against RECAP on wvm", "recap+viva", "recap+wvm"),
+    ("RECAP on viva against RECAP on the 201-bin value", "recap+viva", "recap+distributional"),
     ("filtering by viva against cloning the successes", "filtered_bc+viva", "success_bc"),
     ("a second iteration of RECAP, without corrections", "recap+viva@2", "recap+viva"),
     ("a second iteration of RECAP, with corrections", "recap+viva@2+corrections", "recap+viva"),
