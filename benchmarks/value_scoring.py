@@ -1,4 +1,4 @@
-"""Seconds to score an episode with WVM: all windows in batches, frame by frame, and the video passes alone.
+"""Seconds to score an episode with WVM and ViVa: in batches, frame by frame, and the video passes alone.
 
 python benchmarks/value_scoring.py --out results/benchmarks/value_scoring.json
 python benchmarks/value_scoring.py --size paper --image 256 --device cuda --steps 0
@@ -9,7 +9,8 @@ python benchmarks/value_scoring.py --size paper --image 256 --device cuda --step
     video           its windows through the whole video transformer, in the same batches, one prompt for all
     stock_video     the same through the stock class, which projects the prompt anew for every window
 
-The backbone is encode + video: what nobody can leave out.
+The backbone is encode + video: what nobody can leave out. ViVa's value is a token of its video model, so its backbone
+is encode + stock_video in the batches of `score`.
 
 The model is trained for a few steps on made-up pictures whose brightness is the progress, at the size given: the values
 of a random model lean on their prefixes, and a chain of prefixes would take many rounds. The rounds of all measurements
@@ -27,7 +28,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -37,15 +38,18 @@ import torch
 from episodes.store import EpisodeStore
 from episodes.types import EnvSpec, Episode, Provenance
 from networks.clips import encode_clips
-from networks.latents import LatentsConfig
+from networks.latents import LatentsConfig, encode_frames
 from networks.text import TextConfig
 from networks.trainer import TrainerConfig
 from networks.wan import WanConfig
 from valuefns import wvm as scoring
+from valuefns.viva import ViVa
+from valuefns.viva_model import ViVaConfig
 from valuefns.wvm import WVM
 from valuefns.wvm_model import WVMConfig, WVMModel
 
 HZ = 10.0
+Value = TypeVar("Value", WVM, ViVa)
 
 
 def config_of(size: str, steps: int) -> WVMConfig:
@@ -87,7 +91,7 @@ def episode_of(seed: int, T: int, spec: EnvSpec) -> Episode:
     )
 
 
-def trained(size: str, image: int, views: int, steps: int, device: str) -> tuple[WVM, EnvSpec]:
+def trained(make: Callable[[], Value], image: int, views: int) -> tuple[Value, EnvSpec]:
     spec = EnvSpec(
         "bench/Bright-v0", tuple(f"camera{v}" for v in range(views)), (image, image), ("q",), ("a",), (-1.0,), (1.0,),
         ("m",), "rotation_vector", 1.0, HZ, 1000,
@@ -95,8 +99,9 @@ def trained(size: str, image: int, views: int, steps: int, device: str) -> tuple
     with tempfile.TemporaryDirectory() as folder:
         with EpisodeStore.create(Path(folder) / "store", spec) as store:
             store.append(episode_of(seed, 60, spec) for seed in range(4))
-        value = WVM(config_of(size, steps), LatentsConfig("patch_pca"), 0, device)
-        return value.fit(EpisodeStore.open(Path(folder) / "store")), spec
+        value = make()
+        value.fit(EpisodeStore.open(Path(folder) / "store"))
+        return value, spec
 
 
 @torch.no_grad()
@@ -139,6 +144,24 @@ def measure(value: WVM, episode: Episode, rounds: int, device: str) -> dict[str,
         "score": score, "score_averaged": average, "frame_by_frame": frame_by_frame, "encode": encode,
         "video": video, "stock_video": stock_video,
     }  # fmt: skip
+    seconds, best = timed(runs, rounds, device)
+    return {
+        "frames": T + 1,
+        "views": frames.shape[1],
+        "image_size": frames.shape[2],
+        "video_tokens_per_window": windows.shape[2] * windows.shape[3] * windows.shape[4] // 4,
+        **seconds,
+        "frame_by_frame_over_score": round(best["frame_by_frame"] / best["score"], 2),
+        "score_over_backbone": round(best["score"] / (best["encode"] + best["video"]), 3),
+        "score_over_stock_backbone": round(best["score"] / (best["encode"] + best["stock_video"]), 3),
+        "max_difference_stream_score": float(np.abs(values["stream"] - values["score"]).max()),
+    }
+
+
+def timed(
+    runs: dict[str, Callable[[], None]], rounds: int, device: str
+) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
+    """What to report of the seconds of each run, and the best round of each."""
     cuda = device.startswith("cuda")
     clock = time.perf_counter if cuda else time.process_time
     seconds: dict[str, list[float]] = {name: [] for name in runs}
@@ -150,16 +173,60 @@ def measure(value: WVM, episode: Episode, rounds: int, device: str) -> dict[str,
                 torch.cuda.synchronize()
             seconds[name].append(clock() - start)
     best = {name: min(times[1:]) for name, times in seconds.items()}  # the first round warms up
-    return {
-        "frames": T + 1,
-        "views": frames.shape[1],
-        "image_size": frames.shape[2],
-        "video_tokens_per_window": windows.shape[2] * windows.shape[3] * windows.shape[4] // 4,
+    reported = {
         "seconds_best": {k: round(v, 4) for k, v in best.items()},
         "seconds_median": {k: round(float(np.median(v[1:])), 4) for k, v in seconds.items()},
+    }
+    return reported, best
+
+
+def measure_viva(
+    size: str, image: int, views: int, frames: int, steps: int, rounds: int, device: str
+) -> dict[str, Any]:
+    """ViVa: one pass of the stock video model a frame, which gives the value itself."""
+    shape = config_of(size, steps)
+    config = ViVaConfig(wan=shape.wan, text=shape.text, training=shape.training)
+    value, _ = trained(lambda: ViVa(config, LatentsConfig("patch_pca"), 0, device), image, views)
+    episode = episode_of(99, frames - 1, value.spec)  # type: ignore[arg-type]
+    model, pictures = value.model, np.stack([episode.images[c] for c in value.spec.cameras], 1)  # type: ignore[union-attr]
+    assert model is not None
+    text = value.text.embed([episode.instruction]).to(device)
+    latents = torch.as_tensor(encode_frames(value.encoder, pictures)[0]).to(device).float()
+    _, V, C, H, W = latents.shape
+    tokens = (4 + V) * (H // 2) * (W // 2)
+    values: dict[str, np.ndarray] = {}
+
+    def score() -> None:
+        values["score"] = value.score(episode)
+
+    def frame_by_frame() -> None:
+        stream = value.stream(1)
+        stream.reset(np.array([True]), [episode.instruction])
+        values["stream"] = np.array([stream.step([episode.observation(t)])[0] for t in range(frames)])
+
+    def encode() -> None:
+        encode_frames(value.encoder, pictures)
+
+    @torch.no_grad()
+    def stock_video() -> None:
+        for z in latents.split(256):
+            clip = z.new_zeros(len(z), C, 4 + V, H, W)
+            model.transformer(clip, z.new_zeros(len(z), tokens), text.expand(len(z), -1, -1), return_dict=False)
+
+    seconds, best = timed(
+        {"score": score, "frame_by_frame": frame_by_frame, "encode": encode, "stock_video": stock_video}, rounds, device
+    )
+    return {
+        "value": "viva",
+        "size": size,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "frames": frames,
+        "views": views,
+        "image_size": image,
+        "video_tokens_per_window": tokens,
+        **seconds,
         "frame_by_frame_over_score": round(best["frame_by_frame"] / best["score"], 2),
-        "score_over_backbone": round(best["score"] / (best["encode"] + best["video"]), 3),
-        "score_over_stock_backbone": round(best["score"] / (best["encode"] + best["stock_video"]), 3),
+        "score_over_backbone": round(best["score"] / (best["encode"] + best["stock_video"]), 3),
         "max_difference_stream_score": float(np.abs(values["stream"] - values["score"]).max()),
     }
 
@@ -214,9 +281,13 @@ def main() -> None:
     if len(args.image) != len(args.size):
         parser.error(f"--image {args.image}: give one number per size of {args.size}")
     for size, image in zip(args.size, args.image):
-        value, spec = trained(size, image, args.views, args.steps, args.device)
-        row = {"size": size, "parameters": sum(p.numel() for p in value.model.parameters())}  # type: ignore[union-attr]
+        config = config_of(size, args.steps)
+        value, spec = trained(lambda: WVM(config, LatentsConfig("patch_pca"), 0, args.device), image, args.views)  # noqa: B023
+        parameters = sum(p.numel() for p in value.model.parameters())  # type: ignore[union-attr]
+        row = {"value": "wvm", "size": size, "parameters": parameters}
         rows.append(row | measure(value, episode_of(99, args.frames - 1, spec), args.rounds, args.device))
+        if size != "paper":
+            rows.append(measure_viva(size, image, args.views, args.frames, args.steps, args.rounds, args.device))
     rows.append(published_flops())
     report = {
         "benchmark": "value_scoring",
