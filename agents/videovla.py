@@ -198,9 +198,7 @@ class VideoVlaPolicy(Policy):
         """
         raw = load_config(folder)
         if raw.get("kind") != "videovla":
-            raise ValueError(
-                f"policy {folder}: kind {raw.get('kind')!r} is not videovla; name another folder"
-            )
+            raise ValueError(f"policy {folder}: kind {raw.get('kind')!r} is not videovla; name another folder")
         with reading(folder):
             policy = cls(from_json(VideoVlaConfig, raw["config"]), EnvSpec.from_json(raw["spec"]), device=device)
             policy.indicator, policy.encoder.fitted = raw["indicator"], raw["vae_fitted"]

@@ -24,9 +24,7 @@ def gripper_ends(spec: EnvSpec) -> tuple[float, float]:
         raise ValueError(f"videovla: actions ({named}) are not (translation 3, rotation 3, gripper); use policy=flow")
     low, high = spec.action_low[GRIPPER], spec.action_high[GRIPPER]
     if spec.gripper_close not in (low, high) or low == high:
-        raise ValueError(
-            f"videovla: gripper_close={spec.gripper_close} is no bound of [{low}, {high}]; correct it"
-        )
+        raise ValueError(f"videovla: gripper_close={spec.gripper_close} is no bound of [{low}, {high}]; correct it")
     return (high, low) if spec.gripper_close == high else (low, high)
 
 
