@@ -404,7 +404,7 @@ def test_it_learns_and_the_text_chooses_between_two_behaviours(tmp_path: Path) -
     store = made_store(tmp_path / "s", good + [episode(i, -1.0) for i in range(3)])
     marks = [np.full(20, POSITIVE if i < 3 else NEGATIVE) for i in range(6)]
     labels = Labels.from_arrays(store, "test", weight=[np.ones(20)] * 6, indicator=marks)
-    policy = make_policy(config(200, indicator_dropout=0.2), SPEC7, seed=1)
+    policy = make_policy(config(300, indicator_dropout=0.1), SPEC7, seed=1)
     assert isinstance(policy, VideoVlaPolicy)
     policy.fit(store, labels, seed=1, folder=tmp_path / "train", cache=tmp_path / "cache")
     losses = [json.loads(line) for line in (tmp_path / "train" / "metrics.jsonl").read_text().splitlines()]
