@@ -152,6 +152,21 @@ def test_own_timesteps_that_are_the_same_change_nothing() -> None:
 
 @torch.no_grad()
 @pytest.mark.parametrize("causal", [False, True])
+def test_every_norm_of_the_actions_is_modulated_by_their_own_timestep(causal: bool) -> None:
+    found, (latents, actions, text, t) = model(causal_mask=causal), inputs()
+    own = (t + 500) % 1000
+    norms = [m for b in found.transformer.transformer_blocks for m in (b.norm1, b.norm2)] + [found.transformer.norm_out]
+    seen: dict[int, list[Tensor]] = {i: [] for i in range(len(norms))}
+    for i, norm in enumerate(norms):
+        norm.linear.register_forward_hook(lambda _, given, __, i=i: seen[i].append(given[0]))
+    found.denoise(latents, actions, text, t, own)
+    wanted = [torch.nn.functional.silu(found._time(x)) for x in (t, own)]
+    for calls in seen.values():
+        assert len(calls) == 2 and all(torch.equal(a, b) for a, b in zip(calls, wanted, strict=True))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("causal", [False, True])
 def test_who_sees_whom(causal: bool) -> None:
     """Under the causal mask no action reaches the video, not even through the text of an earlier block."""
     found, (latents, actions, text, t) = model(causal_mask=causal), inputs()
@@ -329,6 +344,7 @@ def test_the_vae_never_shows_the_future_in_the_current_latent(policy: VideoVlaPo
     assert (raw[0] - raw[1]).abs().max() > 1e-3
     for F in (1, 2, 3, 4):
         assert encoder.decode(z[:, [0, 1, 2, 2][:F]]).shape == (2, 1 + 4 * (F - 1), 32, 32, 3)
+    assert torch.equal(encoder.decode(z[:, :2]), encoder.decode(z[:, [0, 1, 1]])[:, :5])  # the same moments
     with pytest.raises(ValueError, match="24 x 32"):
         encoder.encode(clips[:, :, :24])
 
