@@ -23,6 +23,9 @@ from networks.augment import move_images
 from networks.checkpoint import content_sha256
 from networks.cogvideox_vae import VideoEncoder
 
+ENCODED_TOGETHER = 1_200_000
+"""Pixels that are encoded at once: sixteen clips of two 64-pixel views, or one at the published size."""
+
 
 def clip_rows(data: DecodedCache, frames: int, stride: int) -> np.ndarray:
     """Rows (M, frames) of `data.images`: the clip that begins at each step, its end repeated past the episode's."""
@@ -75,7 +78,6 @@ def clip_latents(
     copies: int,
     seed: int,
     folder: Path | None = None,
-    batch: int = 16,
 ) -> np.ndarray:
     """Latents float16 (copies, M, F, C, h, V w) of the clips of `frames` frames that begin at each step.
 
@@ -84,6 +86,7 @@ def clip_latents(
     made them, and memory-mapped.
     """
     rows = clip_rows(data, frames, stride)
+    batch = max(1, ENCODED_TOGETHER // (frames * len(views) * data.images[0, 0, :, :, 0].size))
 
     def fill(shape_of: Callable[[tuple[int, ...]], np.ndarray]) -> np.ndarray:
         out = None
