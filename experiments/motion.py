@@ -9,6 +9,7 @@ Shapes: M frames, N tracks, H W pixels.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from math import inf
 from typing import Any
@@ -44,7 +45,7 @@ def keypoints(picture: npt.NDArray[np.uint8], foreground: npt.NDArray[np.bool_],
     import cv2
 
     mask = foreground.astype(np.uint8) * 255
-    found = cv2.SIFT_create(contrastThreshold=config.contrast).detect(picture, mask)
+    found = cv2.SIFT_create(contrastThreshold=config.contrast).detect(picture, mask)  # type: ignore[attr-defined]
     found = sorted(found, key=lambda point: -point.response)
     places = dict.fromkeys(point.pt for point in found)  # a place has a keypoint per orientation
     return np.array(list(places)[: config.points], np.float32).reshape(-1, 2)
@@ -65,12 +66,12 @@ def tracks(video: Video, foreground: npt.NDArray[np.bool_], config: MotionConfig
     start = keypoints(grey[0], mask, config)
     if not len(start):
         return np.empty((0, len(video), 2), np.float32)
-    flow = {"winSize": (config.window, config.window), "maxLevel": 3}
+    flow: Any = partial(cv2.calcOpticalFlowPyrLK, winSize=(config.window, config.window), maxLevel=3)
 
     def follow(frames: list[Any], points: Any) -> tuple[Any, Any]:
         path, alive = [points], np.ones(len(points), bool)
         for before, after in pairwise(frames):
-            moved, status, _ = cv2.calcOpticalFlowPyrLK(before, after, path[-1], None, **flow)
+            moved, status, _ = flow(before, after, path[-1], None)
             path.append(moved)
             alive &= status[:, 0] == 1
         return np.stack(path, 1), alive
