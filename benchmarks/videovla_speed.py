@@ -1,6 +1,6 @@
 """Seconds per action chunk of VideoVLA, and what computing its conditioning once saves, as ratios in one run.
 
-python benchmarks/videovla_speed.py --out results/videovla_speed.json
+python benchmarks/videovla_speed.py --out results/benchmarks/videovla_speed.json
 python benchmarks/videovla_speed.py --full --device cuda --latents 4 --steps 10
 
 The tiny size is `policy=videovla_tiny`; --full is the published transformer and VAE with random bfloat16 weights (its
