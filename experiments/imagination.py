@@ -147,7 +147,7 @@ def plot(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     axes.set_yticks([0, 1], ["fails", "succeeds"])
     axes.set_ylim(-0.15, 1.15)
     axes.set_xlim(-1.05, 1.05)
-    axes.set_title(f"{len(known)} of {len(rows)} trials, the others undefined; blue: success rate by thirds", fontsize=8)
+    axes.set_title(f"{len(known)} of {len(rows)} trials are defined; blue: success rate by thirds", fontsize=8)
     figure.tight_layout()
     write_atomic(path, lambda beside: figure.savefig(beside, format="png"))
 
