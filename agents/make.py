@@ -25,7 +25,11 @@ def make_policy(config: Any, spec: EnvSpec, seed: int = 0, device: str = "cpu") 
         if config.checkpoint:
             return Pi05Policy.from_pretrained(config, spec, device)
         return Pi05Policy(config, spec, seed, device)
-    raise ValueError(f"policy {config.name!r}: choose flow or pi05")
+    if config.name == "videovla":
+        from agents.videovla import VideoVlaPolicy
+
+        return VideoVlaPolicy(config, spec, seed, device)
+    raise ValueError(f"policy {config.name!r}: choose flow, pi05 or videovla")
 
 
 def load_policy(folder: Path, device: str = "cpu") -> Policy:
@@ -39,4 +43,8 @@ def load_policy(folder: Path, device: str = "cpu") -> Policy:
         from agents.pi05 import Pi05Policy
 
         return Pi05Policy.load(folder, device)
-    raise ValueError(f"policy {folder}: unknown kind {kind!r}; name the folder of a flow or pi05 policy")
+    if kind == "videovla":
+        from agents.videovla import VideoVlaPolicy
+
+        return VideoVlaPolicy.load(folder, device)
+    raise ValueError(f"policy {folder}: unknown kind {kind!r}; name the folder of a flow, pi05 or videovla policy")

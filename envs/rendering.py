@@ -161,5 +161,27 @@ class Renderer:
             images[name] = np.ascontiguousarray(self._pixels[::-1])
         return images
 
+    def moving(self, data: mujoco.MjData) -> dict[str, npt.NDArray[np.bool_]]:
+        """Which pixels of every camera show something that can move, a robot link or an object: {name: (H, W)}."""
+        self(data)  # places the cameras and fills the scene
+        can_move = self.model.body_weldid[self.model.geom_bodyid] != 0
+        masks, flags = {}, (int(mujoco.mjtRndFlag.mjRND_SEGMENT), int(mujoco.mjtRndFlag.mjRND_IDCOLOR))
+        for flag in flags:
+            self._scene.flags[flag] = 1
+        for name, index in self.cameras.items():
+            self._camera.fixedcamid = index
+            mujoco.mjv_updateCamera(self.model, data, self._camera, self._scene)
+            mujoco.mjr_render(self._viewport, self._scene, self._context)
+            mujoco.mjr_readPixels(self._pixels, None, self._viewport, self._context)
+            number = self._pixels[::-1].astype(np.int32) @ (1, 256, 65536)  # 0 is the background
+            shown = np.zeros(number.max() + 1, np.bool_)
+            for geom in self._scene.geoms[: self._scene.ngeom]:
+                if geom.objtype == mujoco.mjtObj.mjOBJ_GEOM and 0 <= geom.segid < number.max():
+                    shown[geom.segid + 1] = can_move[geom.objid]
+            masks[name] = shown[number]
+        for flag in flags:
+            self._scene.flags[flag] = 0
+        return masks
+
     def close(self) -> None:
         self._finalizer()

@@ -191,6 +191,13 @@ class RoboSuiteEnv(gym.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.float32]]
             self._renderer = self._make_renderer(self.view_spec.cameras, self._image_size)
         return {**self._renderer(self.raw.sim.data._data), "proprio": self._proprio()}
 
+    def foreground(self) -> dict[str, npt.NDArray[np.bool_]]:
+        """The pixels (H, W) of every camera that show the robot or an object, from the simulator's segmentation."""
+        if self._renderer is None:
+            self._renderer = self._make_renderer(self.view_spec.cameras, self._image_size)
+        masks: dict[str, npt.NDArray[np.bool_]] = self._renderer.moving(self.raw.sim.data._data)
+        return masks
+
     def _observation(self) -> dict[str, npt.NDArray[Any]]:
         seen = self.look() if self.spec_.cameras and not self.blind else {"proprio": self._proprio()}
         return seen | {"state": self.state()} if self._state else seen

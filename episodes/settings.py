@@ -52,6 +52,8 @@ def _value(kind: Any, value: Any, what: str) -> Any:
         parts = get_args(kind)
         if len(parts) == len(value):
             return tuple(_value(k, v, what) for k, v in zip(parts, value))
+    elif get_origin(kind) is list and isinstance(value, list):
+        return [_value(get_args(kind)[0], v, what) for v in value]
     elif kind is float and type(value) in (int, float):
         return float(value)
     elif kind in (bool, int, str) and type(value) is kind:

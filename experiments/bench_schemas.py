@@ -67,7 +67,7 @@ class AblationConfig:
     """One ablation table: a model and its rows, the first of which the others are compared with."""
 
     name: str = MISSING  # cells and table go to results/<name>
-    model: str = MISSING  # a name of valuefns
+    model: str = MISSING  # a name of valuefns; of a policy
     rows: dict[str, AblationRowConfig] = MISSING
 
 
@@ -81,10 +81,21 @@ class ValueAblationConfig(ValueBenchConfig):
     results: str = "results"
 
 
+@dataclass
+class PolicyAblationConfig(schemas.RecapSimConfig):
+    """`python experiments/videovla_ablation.py`: a policy's table in cells (row, data seed), all by cloning."""
+
+    ablation: AblationConfig = MISSING
+    rows: list[str] = field(default_factory=list)  # empty: all
+    seeds: list[int] = field(default_factory=lambda: [0, 1, 2])  # data seeds
+    results: str = "results"
+
+
 def register() -> None:
     """Register these schemas and everybody's, before Hydra composes."""
     schemas.register()
     store = ConfigStore.instance()
     store.store("value_bench_schema", ValueBenchConfig)
     store.store("value_ablation_schema", ValueAblationConfig)
+    store.store("videovla_ablation_schema", PolicyAblationConfig)
     store.store("schema", AblationConfig, group="ablation")

@@ -13,6 +13,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from agents.extraction import ExtractionConfig
 from agents.flow_model import FlowConfig
 from agents.pi05_model import Pi05Config
+from agents.videovla_model import VideoVlaConfig
 from envs.oracles.mix import OracleMix
 from envs.takeover import TakeoverConfig
 from episodes import seeds
@@ -87,7 +88,7 @@ class RecapSimConfig:
     collect: CollectConfig = field(default_factory=CollectConfig)
     latents: LatentsConfig = MISSING  # what turns images into latent frames, for values that read latents
     valuefn: Any = MISSING  # viva, wvm, distributional (each with _tiny), constant, oracle, gvl, topreward, roboreward
-    policy: Any = MISSING  # flow, flow_tiny, pi05, pi05_tiny
+    policy: Any = MISSING  # flow, flow_tiny, pi05, pi05_tiny, videovla, videovla_realtime, videovla_tiny
     labeller: ExtractionConfig = MISSING  # how values become weights and indicators: paper, tiny
     methods: list[str] = field(default_factory=lambda: ["bc", "filtered_bc", "awr", "recap"])
     folds: int = 1  # cross-fitting of the value; 1: the papers' choice
@@ -283,6 +284,7 @@ def register() -> None:
     store.store("roboreward_schema", RoboRewardConfig, group="valuefn")
     store.store("flow_schema", FlowConfig, group="policy")
     store.store("pi05_schema", Pi05Config, group="policy")
+    store.store("videovla_schema", VideoVlaConfig, group="policy")
     store.store("schema", ExtractionConfig, group="labeller")
 
 

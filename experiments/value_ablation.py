@@ -79,10 +79,13 @@ def check(settings: ValueAblationConfig) -> None:
 
 def changed(settings: ValueAblationConfig, name: str) -> Any:
     """The model's settings with a row's changes; an unknown or mistyped one is a ValueError that names the row."""
-    row = settings.ablation.rows[name]
+    return with_changes(settings.valuefns[settings.ablation.model], settings.ablation.rows[name], name)
+
+
+def with_changes(config: Any, row: AblationRowConfig, name: str) -> Any:
+    """A copy of the settings `config` with the row's changes."""
     try:
-        base = OmegaConf.structured(settings.valuefns[settings.ablation.model])
-        return OmegaConf.to_object(OmegaConf.merge(base, row.set))
+        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(config), row.set))
     except OmegaConfBaseException as error:
         line = str(error).splitlines()[0]
         raise ValueError(one_line(f"ablation row {name!r}: {line}; correct its `set`")) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,27 +38,60 @@ class TextEmbedder:
     @torch.no_grad()
     def _encode(self, prompts: list[str]) -> Tensor:
         # The encoder lives only as long as this call: a run has a handful of distinct instructions.
-        from transformers import AutoTokenizer, ByT5Tokenizer, UMT5Config, UMT5EncoderModel
+        from transformers import UMT5Config, UMT5EncoderModel
 
-        config = self.config
-        if config.checkpoint:
-            kwargs = {"revision": config.revision}
-            tokenizer = AutoTokenizer.from_pretrained(config.checkpoint, subfolder="tokenizer", **kwargs)
-            model = UMT5EncoderModel.from_pretrained(
-                config.checkpoint, subfolder="text_encoder", use_safetensors=True, **kwargs
-            )
-        else:
-            tokenizer = ByT5Tokenizer()
-            with torch.random.fork_rng():
-                torch.manual_seed(0)  # every process must build the same random encoder
-                model = UMT5EncoderModel(
-                    UMT5Config(
-                        vocab_size=len(tokenizer), d_model=config.d_model, d_kv=16, d_ff=2 * config.d_model,
-                        num_layers=config.num_layers, num_heads=max(1, config.d_model // 16),
-                    )
-                )  # fmt: skip
+        tokenizer, model = _tokenizer_and_encoder(self.config, UMT5Config, UMT5EncoderModel)
         tokens = tokenizer(
-            prompts, max_length=config.max_length, padding="max_length", truncation=True, return_tensors="pt"
+            prompts, max_length=self.config.max_length, padding="max_length", truncation=True, return_tensors="pt"
         )
         hidden = model.eval()(tokens.input_ids, attention_mask=tokens.attention_mask).last_hidden_state.float()
         return hidden * tokens.attention_mask[..., None]
+
+
+@dataclass
+class T5TextConfig(TextConfig):
+    """CogVideoX's T5 encoder (v1.1 XXL); the shape fields are read only when `checkpoint` is empty."""
+
+    checkpoint: str = "THUDM/CogVideoX-5b"
+    max_length: int = 226  # tokens, CogVideoX's own (VideoVLA section 3.3); a longer prompt is an error, not cut
+
+
+class T5Embedder(TextEmbedder):
+    """Embeds prompts with a frozen T5 encoder as CogVideoX does: padding is neither masked nor zeroed.
+
+    `embed` returns float32 (n, L, D). A prompt of more than `max_length` tokens is a ValueError: it would lose its end.
+    """
+
+    @torch.no_grad()
+    def _encode(self, prompts: list[str]) -> Tensor:
+        from transformers import T5Config, T5EncoderModel
+
+        length = self.config.max_length
+        tokenizer, model = _tokenizer_and_encoder(self.config, T5Config, T5EncoderModel)
+        for prompt in prompts:
+            if (found := len(tokenizer(prompt).input_ids)) > length:
+                raise ValueError(f"text: the prompt {prompt[:40]!r}... has {found} tokens; raise max_length={length}")
+        tokens = tokenizer(prompts, max_length=length, padding="max_length", return_tensors="pt")
+        return model.eval()(tokens.input_ids).last_hidden_state.float()
+
+
+def _tokenizer_and_encoder(config: TextConfig, settings: Any, encoder: Any) -> tuple[Any, Any]:
+    """The published tokenizer and encoder, or bytes and a random encoder of `config`'s shape."""
+    from transformers import AutoTokenizer, ByT5Tokenizer
+
+    if config.checkpoint:
+        kwargs = {"revision": config.revision}
+        tokenizer = AutoTokenizer.from_pretrained(config.checkpoint, subfolder="tokenizer", **kwargs)
+        return tokenizer, encoder.from_pretrained(
+            config.checkpoint, subfolder="text_encoder", use_safetensors=True, **kwargs
+        )
+    tokenizer = ByT5Tokenizer()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)  # every process must build the same random encoder
+        model = encoder(
+            settings(
+                vocab_size=len(tokenizer), d_model=config.d_model, d_kv=16, d_ff=2 * config.d_model,
+                num_layers=config.num_layers, num_heads=max(1, config.d_model // 16),
+            )
+        )  # fmt: skip
+    return tokenizer, model

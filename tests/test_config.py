@@ -107,6 +107,7 @@ def test_an_unknown_key_or_a_bad_value_is_named(override: str, named: str) -> No
         ("folds=0", "folds"),
         ("valuefn=wvm_tiny valuefn.fps=20", "valuefn.fps=20"),
         ("valuefn=distributional_tiny valuefn.scale=recap", "valuefn.scale=recap"),
+        ("policy=videovla_tiny valuefn=constant task.image_size=40", "task.image_size=40"),
     ],
 )
 def test_the_command_refuses_in_one_line_before_it_works(override: str, named: str, tmp_path: Path) -> None:

@@ -158,7 +158,7 @@ def _encode(
             _curve(draw, x[: t + 1], y[: t + 1], BLUE, 3)
             if np.isfinite(y[t]):
                 draw.ellipse((x[t] - 4, y[t] - 4, x[t] + 4, y[t] + 4), fill=BLUE)
-            said = f"{value[t]:.2f}" if np.isfinite(value[t]) else "–"
+            said = f"{value[t]:.2f}" if np.isfinite(value[t]) else "-"  # its font has no dash
             draw.text((canvas.width - RIGHT + 12, TITLE + CAMERA + CURVE // 2), said, BLUE, number, anchor="lm")
             for packet in stream.encode(av.VideoFrame.from_image(picture)):
                 container.mux(packet)

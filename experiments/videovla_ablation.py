@@ -1,0 +1,175 @@
+"""VideoVLA's ablation table (its table 9, and 8, 13, 14 by name) by behaviour cloning, in cells, with resume.
+
+    python experiments/videovla_ablation.py                                    # three rows x data seeds 0, 1, 2
+    python experiments/videovla_ablation.py rows=[default] seeds=[0]           # one cell
+    python experiments/videovla_ablation.py rows=[default,causal_mask,async]   # an entry of conf/ablation/videovla.yaml
+
+A cell is one row under one data seed and leaves <results>/videovla/cells/<row>-seed<k>.json; finished cells are skipped
+and the table is rebuilt from those files alone. All rows of a data seed share demonstrations, VAE, gradient steps and
+evaluation trials; an interrupted cell continues at its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import hydra
+import numpy as np
+from omegaconf import DictConfig, OmegaConf
+
+from agents.evaluate import summarise
+from episodes.files import write_atomic
+from episodes.intervals import paired_bootstrap
+from experiments import bench_schemas
+from experiments.bench_schemas import PolicyAblationConfig
+from experiments.checks import check_common, refusing
+from experiments.method_study import first_difference
+from experiments.run_folder import NOT_IDENTITY, command_line, digest, read_json, write_json
+from experiments.stages import Arm, ArmJob, collect, run_arm, score
+from experiments.value_ablation import with_changes
+from valuefns.constant import ConstantConfig
+
+bench_schemas.register()
+
+
+@hydra.main(config_path="conf", config_name="videovla_ablation", version_base="1.3")
+def main(config: DictConfig) -> None:
+    with refusing("videovla_ablation"):
+        run_all(config)
+
+
+def run_all(config: DictConfig) -> None:
+    """Run the missing cells, then rebuild the table."""
+    settings = OmegaConf.to_object(config)
+    assert isinstance(settings, PolicyAblationConfig)
+    check(settings)
+    folder = Path(settings.results) / settings.ablation.name
+    for seed in settings.seeds:
+        for row in settings.rows or settings.ablation.rows:
+            cell = replace(settings, seed=seed, policy=row_policy(settings, row))
+            path = folder / "cells" / f"{row}-seed{seed}.json"
+            if not done(path, cell):
+                print(f"{row}, data seed {seed} ...", flush=True)
+                write_json(path, run_cell(cell, row))
+                rows = read_json(path, dict, "")["rows"]
+                print("  " + json.dumps(summarise(row, rows)), flush=True)
+            rebuild(folder, settings)
+    print((folder / "table.md").read_text())
+
+
+def check(settings: PolicyAblationConfig) -> None:
+    """Raise a ValueError naming the first setting that cannot work, before anything is recorded or trained."""
+    rows = settings.ablation.rows
+    if unknown := [name for name in settings.rows if name not in rows]:
+        raise ValueError(f"rows={unknown}: {settings.ablation.name} has {', '.join(rows)}")
+    if settings.policy.name != settings.ablation.model:
+        raise ValueError(f"policy={settings.policy.name}: this table is of {settings.ablation.model}")
+    if not settings.seeds or len(set(settings.seeds)) != len(settings.seeds):
+        raise ValueError(f"seeds={list(settings.seeds)}: name at least one, each once")
+    for name in rows:
+        row_policy(settings, name)
+    for seed in settings.seeds:
+        check_common(replace(settings, seed=seed))
+
+
+def row_policy(settings: PolicyAblationConfig, name: str) -> Any:
+    """The policy's settings with a row's changes."""
+    return with_changes(settings.policy, settings.ablation.rows[name], name)
+
+
+def identity(settings: PolicyAblationConfig) -> dict[str, Any]:
+    """What a cell's outcome depends on, as plain json."""
+    others = (*NOT_IDENTITY, "ablation", "rows", "seeds", "results", "preset")
+    facts = {k: v for k, v in asdict(settings).items() if k not in others}
+    return dict(json.loads(json.dumps(facts, default=str)))
+
+
+def done(path: Path, settings: PolicyAblationConfig) -> bool:
+    """Whether a cell is there; one that other settings made is a ValueError."""
+    if not path.exists():
+        return False
+    made = read_json(path, dict, "remove it; the same command makes it anew").get("settings")
+    if changed := first_difference(made, identity(settings)):
+        raise ValueError(f"{path}: made with {changed}; use another results folder, or remove that file")
+    return True
+
+
+def run_cell(settings: PolicyAblationConfig, row: str) -> dict[str, Any]:
+    """Clone the demonstrations with one row's policy and test it."""
+    started = time.monotonic()
+    store = collect(settings)
+    values = score(settings, store, ConstantConfig())[1] / "values.npz"  # cloning reads none, the loop asks for some
+    facts = identity(settings)
+    folder = Path(settings.runs) / "videovla_ablation" / f"{row}-seed{settings.seed}-{digest(facts)}"
+    rows = run_arm(ArmJob(settings, Arm(row, "bc", str(values)), store.path, folder))
+    cell = {"row": row, "seed": settings.seed, "settings": facts, "seconds": time.monotonic() - started}
+    return cell | {"rows": rows}
+
+
+def rebuild(folder: Path, settings: PolicyAblationConfig) -> None:
+    """Make table.md and summary.json from the cells."""
+    cells = [read_json(path, dict, "delete it, it is made anew") for path in sorted((folder / "cells").glob("*.json"))]
+    rows = table_rows({name: row.what for name, row in settings.ablation.rows.items()}, cells)
+    words = [w for w in command_line().split(" ") if not w.strip("'").startswith(("rows=", "seeds="))]
+    command = " ".join(words)
+    write_json(folder / "summary.json", {"command": command, "seed": None, "rows": rows})
+    write_atomic(folder / "table.md", markdown(command, rows))
+
+
+def table_rows(what: dict[str, str], cells: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One entry per row that has cells: success over all its trials, each data seed's, and the difference to row one.
+
+    The difference is paired on (data seed, trial), with a two-level bootstrap interval.
+    """
+    outcomes: dict[str, dict[int, list[dict[str, Any]]]] = {}
+    for cell in cells:
+        outcomes.setdefault(cell["row"], {})[cell["seed"]] = cell["rows"]
+    base, made = next(iter(what)), []
+    for name in (n for n in what if n in outcomes):
+        seeds = sorted(outcomes[name])
+        row = summarise(name, [r for s in seeds for r in outcomes[name][s]])
+        shared = [s for s in seeds if name != base and s in outcomes.get(base, {})]
+        a, b = ([[bool(r["success"]) for r in outcomes[n][s]] for s in shared] for n in (name, base))
+        row |= {
+            "seeds": seeds,
+            "per_seed": [float(np.mean([r["success"] for r in outcomes[name][s]])) for s in seeds],
+            "seconds": [cell["seconds"] for cell in cells if cell["row"] == name],
+            "minus_first": list(paired_bootstrap(a, b, shared_trials=True)) if shared else None,
+        }
+        made.append(row | {"what": what[name]})
+    return made
+
+
+def markdown(command: str, rows: Sequence[dict[str, Any]]) -> str:
+    lines = [
+        "# VideoVLA's ablations at the tiny size",
+        "",
+        f"Command: `{command}`",
+        "",
+        "Success with its 95 % Wilson interval over all trials; differences in points to the first row, paired on",
+        "(data seed, trial), with a two-level bootstrap 95 % interval over data seeds and trials.",
+        "",
+        "| row | success | 95 % | n | data seeds | minus the first row | minutes a cell | |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for r in rows:
+        difference = r["minus_first"]
+        said = "" if difference is None else "{:+.0f} [{:+.0f}, {:+.0f}]".format(*(100 * x for x in difference))
+        seeds = " ".join(f"{x:.2f}" for x in r["per_seed"])
+        lines.append(
+            f"| {r['method']} | {r['success']:.2f} | {r['low']:.2f}-{r['high']:.2f} | {r['n']} | {seeds} | {said} "
+            f"| {np.mean(r['seconds']) / 60:.0f} | {r['what']} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
