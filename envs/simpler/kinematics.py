@@ -64,6 +64,10 @@ class Chain:
         T = self._frames(q)[0] @ self._after
         return T[:, :3, :3], T[:, :3, 3]
 
+    def axes(self, q: Array) -> Array:
+        """Direction (B, J, 3) of every joint's axis at joint angles q (B, J), in the root frame."""
+        return self._frames(q)[1]
+
     def _frames(self, q: Array) -> tuple[Array, Array, Array]:
         """Pose of the last joint (B, 4, 4), and every joint's axis and place (B, J, 3), all in the root frame."""
         B, J = q.shape

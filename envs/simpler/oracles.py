@@ -18,6 +18,7 @@ from envs.simpler.hand import CLOSE, OPEN, Script, SimplerHand
 
 Array = npt.NDArray[np.float64]
 GRASP_TIME = {"google": 5, "widowx": 7}  # steps until the fingers hold
+SLOW = 0.04  # m above the grasp, from where the hand comes down slowly
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,9 @@ class Picker(SimplerOracle):
         yield from hand.move(above, 0.015, 16.0, settle=True)
 
     def take(self, hand: SimplerHand) -> Script:
+        near = self.grasp(hand).position + (0, 0, SLOW)
+        if hand.position[2] > near[2] + 0.02:
+            yield from hand.move(near, 0.015, 3.0)
         yield from hand.move(self.grasp(hand).position, 0.006, 4.0, 0.04)
         yield from hand.set_grip(CLOSE, GRASP_TIME[hand.robot])
 
@@ -170,7 +174,7 @@ class MoveNearOracle(Picker):
             return Grasp(p + (0, 0, 0.02), None, 0.17)
         if "sponge" in actor.name:
             return Grasp(p + (0, 0, 0.0), _along(R, 1), 0.15)
-        return Grasp(p + (0, 0, 0.005), None, 0.15)
+        return Grasp(p + (0, 0, -0.008), None, 0.13)  # a sphere taken above its middle slips away
 
     def after(self, hand: SimplerHand) -> Script:
         source, target, others = self._names(hand)
@@ -182,8 +186,8 @@ class MoveNearOracle(Picker):
         away /= max(float(np.linalg.norm(away)), 1e-6)
         spot = goal[:2] + away * 0.115
         offset = start - now
-        high = start[2] + 0.16
-        yield from hand.move(np.array([*start[:2], high]), 0.03, 3.0, 0.05)
+        high = start[2] + 0.05  # nothing stands between source and spot; higher, the wrist comes to its limit
+        yield from hand.move(np.array([*start[:2], high]), 0.02, 3.0, 0.05)
         yield from hand.move(np.array([*(spot + offset[:2]), high]), 0.012, 6.0)
         yield from hand.move(np.array([*(spot + offset[:2]), start[2] + 0.008]), 0.008, 4.0, 0.04)
         yield from self.release(hand)
