@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 from agents.adapter import Adapter, Gripper, load_adapter
 from agents.flow import FlowPolicy
 from agents.flow_model import FlowConfig
-from agents.remote import RemoteActor, ServerError
+from agents.remote import RemoteActor, ServerError, served_spec
 from agents.serve import PolicyServer, load, parse
 from agents.wire import pack, unpack
 from episodes.types import EnvSpec, Observation
@@ -25,8 +25,8 @@ FLOW = FlowConfig(width=16, chunk=4, execute=2)
 class Running:
     """Serves `handler` (or a PolicyServer) on a thread of its own until the block ends."""
 
-    def __init__(self, server=None, handler=None):
-        self.server, self.handler, self.port = server, handler, 0
+    def __init__(self, server=None, handler=None, port=0):
+        self.server, self.handler, self.port = server, handler, port
 
     def __enter__(self):
         ready = threading.Event()
@@ -38,7 +38,7 @@ class Running:
         async def foreign():
             from websockets.asyncio.server import serve
 
-            async with serve(self.handler, "127.0.0.1", 0) as server:
+            async with serve(self.handler, "127.0.0.1", self.port) as server:
                 started(next(iter(server.sockets)).getsockname()[1])
                 await asyncio.get_running_loop().create_future()
 
@@ -148,9 +148,11 @@ def test_a_server_that_hangs_or_dies_or_is_not_there_is_an_error_of_its_own():
                 actor.act([google_observation()])
             assert time.monotonic() - begun < 5
     with Running(handler=silent) as running, pytest.raises(ServerError, match="no metadata"):
-        google_actor(running, connect_timeout=0.3)
+        google_actor(running, connect_seconds=0.3)
     with pytest.raises(ServerError, match="cannot be reached"):
-        google_actor(running)
+        google_actor(running, connect_seconds=0.3)
+    with pytest.raises(ValueError, match="give ws://host:port"):
+        served_spec("http://127.0.0.1:1")
 
 
 def test_a_foreign_server_is_asked_in_its_own_words():

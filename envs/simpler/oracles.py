@@ -18,6 +18,7 @@ from envs.simpler.hand import CLOSE, OPEN, Script, SimplerHand
 
 Array = npt.NDArray[np.float64]
 GRASP_TIME = {"google": 5, "widowx": 7}  # steps until the fingers hold
+LOST = 0.04  # m of an object's shift in the hand, from which it is taken for lost
 SLOW = 0.04  # m above the grasp, from where the hand comes down slowly
 
 
@@ -68,8 +69,12 @@ class Picker(SimplerOracle):
         raise NotImplementedError
 
     def after(self, hand: SimplerHand) -> Script:
-        """What is done with the object once it is held; ends where it was lost."""
+        """Where the object is carried; cut off where it is lost."""
         raise NotImplementedError
+
+    def leave(self, hand: SimplerHand) -> Script:
+        """What comes after that."""
+        yield from ()
 
     def script(self, hand: Any, styles: tuple[str, ...], rng: np.random.Generator) -> Script:
         if "failure" in styles:
@@ -96,7 +101,8 @@ class Picker(SimplerOracle):
                 yield from self.release(hand)
                 hand.resume()
                 continue
-            yield from self.after(hand)
+            yield from self.carry(hand, self.after(hand))
+            yield from self.leave(hand)
             if self.env_solved(hand):
                 break
         while True:
@@ -107,6 +113,14 @@ class Picker(SimplerOracle):
 
     def holds(self, hand: SimplerHand) -> bool:
         return bool(hand.raw.agent.is_grasping(self.source(hand))[0])
+
+    def carry(self, hand: SimplerHand, script: Script) -> Script:
+        """`script` for as long as the object stays where it is in the hand."""
+        offset = hand.position - hand.object(self.source(hand))[1]
+        for action in script:
+            if np.linalg.norm(hand.position - hand.object(self.source(hand))[1] - offset) > LOST:
+                return
+            yield action
 
     def approach(self, hand: SimplerHand) -> Script:
         hand.grip = OPEN
@@ -173,7 +187,7 @@ class MoveNearOracle(Picker):
         if "can" in actor.name or "bottle" in actor.name:
             return Grasp(p + (0, 0, 0.02), None, 0.17)
         if "sponge" in actor.name:
-            return Grasp(p + (0, 0, 0.0), _along(R, 1), 0.15)
+            return Grasp(p + (0, 0, -0.006), _along(R, 1), 0.13)
         return Grasp(p + (0, 0, -0.008), None, 0.13)  # a sphere taken above its middle slips away
 
     def after(self, hand: SimplerHand) -> Script:
@@ -190,6 +204,8 @@ class MoveNearOracle(Picker):
         yield from hand.move(np.array([*start[:2], high]), 0.02, 3.0, 0.05)
         yield from hand.move(np.array([*(spot + offset[:2]), high]), 0.012, 6.0)
         yield from hand.move(np.array([*(spot + offset[:2]), start[2] + 0.008]), 0.008, 4.0, 0.04)
+
+    def leave(self, hand: SimplerHand) -> Script:
         yield from self.release(hand)
         yield from hand.wait(4)
 
@@ -312,6 +328,8 @@ class PlaceAppleOracle(Picker):
         spot = np.array([out - 0.09, 0.02, 1.0])
         yield from hand.move(spot, 0.02, 6.0, 0.05)
         yield from hand.move(np.array([*spot[:2], 0.865]), 0.015, 5.0, 0.04)
+
+    def leave(self, hand: SimplerHand) -> Script:
         yield from hand.set_grip(OPEN, 5)
         yield from hand.wait(4)
 
@@ -348,6 +366,8 @@ class BridgeOracle(Picker):
         spot = goal[:2] + offset[:2]
         yield from hand.move(np.array([*spot, high]), 0.01, 4.0)
         yield from hand.move(np.array([*spot, goal[2] + self.plan.above]), 0.006, 3.0, 0.03)
+
+    def leave(self, hand: SimplerHand) -> Script:
         yield from hand.set_grip(OPEN, 3)
         yield from hand.move(hand.position + (0, 0, 0.06), 0.02, 1.5)
         yield from hand.wait(2)
