@@ -21,7 +21,7 @@ def pack(message: Any) -> bytes:
     return _msgpack().packb(message, default=_encode)  # type: ignore[no-any-return]
 
 
-def unpack(data: bytes) -> Any:
+def unpack(data: str | bytes) -> Any:
     """The message of `pack` or of an openpi server; ValueError where it is none."""
     if not isinstance(data, bytes) or len(data) > MAX_MESSAGE:
         raise ValueError(f"message is {type(data).__name__} of {len(data)}, expected at most {MAX_MESSAGE} bytes")

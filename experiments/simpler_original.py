@@ -57,7 +57,8 @@ def offered(plan: Sequence[SimplerTrial]) -> tuple[list[SimplerTrial], list[Simp
     firsts: dict[tuple[str, str], str] = {}
     for trial in plan:
         firsts.setdefault((trial.group, trial.setting), trial.variant)
-    kept, rest = [], []
+    kept: list[SimplerTrial] = []
+    rest: list[SimplerTrial] = []
     for trial in plan:
         first = trial.setting == "visual_matching" and trial.variant == firsts[trial.group, trial.setting]
         (kept if first else rest).append(replace(trial, variant=VARIANT) if first else trial)
@@ -166,7 +167,8 @@ class _Desk:
         self.size = drawn_size(settings)
         self.process: subprocess.Popen[bytes] | None = None
         self.socket: Any = None
-        self.task, self.actor = "", None
+        self.task = ""
+        self.actor: Any = None
         if not settings.simpler_python:
             print(f"start the worker where simpler_env is installed: python {WORKER} {door.url}", flush=True)
 

@@ -77,8 +77,8 @@ def show(rows: Sequence[dict[str, Any]]) -> str:
         if r["n"]:
             rates = f"{r['final']:6.3f}  {r['low']:.2f} - {r['high']:.2f} {r['any']:6.3f}"
         lines.append(f"{r['task']:26s} {r['setting']:20s} {n:>9s} {rates}" + _errors(r))
-    for title, average, n in averages(rows):
-        lines.append(f"{title}: average {average:.3f} over {n} tasks")
+    for title, average, count in averages(rows):
+        lines.append(f"{title}: average {average:.3f} over {count} tasks")
     return "\n".join(lines)
 
 
