@@ -38,7 +38,7 @@ from experiments.checks import refusing
 from experiments.run_folder import digest, write_json
 from experiments.schemas import SimplerSweepConfig
 from experiments.simpler_tables import markdown, show, summary
-from experiments.simpler_worker import BLOCK, Job, drawn_size, run_job
+from experiments.simpler_worker import BLOCK, Job, check_tasks, drawn_size, run_job
 
 COLUMNS = pa.schema(
     [(name, pa.string()) for name in ("key", "task", "setting", "variant", "environment", "place", "policy", "backend")]
@@ -114,6 +114,8 @@ def run_all(settings: SimplerSweepConfig) -> None:
     ledger = TrialLedger(place / "ledger.jsonl")
     pending: list[Any] = ledger.pending(plan)  # type: ignore[arg-type]
     print(f"{place}: {len(plan) - len(pending)} of {len(plan)} trials are done")
+    if pending:
+        check_tasks(settings, pending)
     errors = collect(settings, plan, pending, ledger)
     rows = [ledger[t] if t in ledger else errors[t.key] for t in plan if t in ledger or t.key in errors]  # type: ignore[operator,index]
     if not rows:
@@ -183,13 +185,14 @@ def film_failures(
 ) -> None:
     """Run failed trials again with every picture drawn, one of each environment first, and write them as mp4."""
     failed = {row["key"] for row in rows if not row["error"] and not row["final"]}
+    made = {path.stem.replace("--", "/") for path in (place / "videos").glob("*.mp4")}
     seen: dict[str, int] = {}
     ranked = []
     for trial in plan:
-        if trial.key in failed and not (place / "videos" / f"{trial.key.replace('/', '--')}.mp4").exists():
+        if trial.key in failed and trial.key not in made:
             seen[trial.task] = seen.get(trial.task, 0) + 1
             ranked.append((seen[trial.task], trial))
-    chosen = [trial for _, trial in sorted(ranked, key=lambda item: item[0])[: settings.videos]]
+    chosen = [trial for _, trial in sorted(ranked, key=lambda item: item[0])][: max(settings.videos - len(made), 0)]
     size = drawn_size(settings)
     for trial in sorted(chosen, key=lambda t: (t.task, t.key)):
         for row in run_job(settings, Job((trial,), size, str(place / "videos"))):

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from agents.remote import RemoteActor, ServerError
+from agents.remote import RemoteActor, ServerError, served_spec
+from envs.simpler.catalogue import SIMPLER_TASKS
 from envs.simpler.protocol import SimplerTrial
-from episodes.types import Episode, Observation
+from episodes.types import EnvSpec, Episode, Observation
 from experiments.schemas import SimplerSweepConfig
 
 BLOCK = 5  # trials of one task and scene that a worker runs before it reports, at least
@@ -57,17 +58,33 @@ def drawn_size(settings: SimplerSweepConfig) -> tuple[int, int]:
         from agents.adapter import load_adapter
 
         return load_adapter(settings.adapter).draw_size
+    spec = policy_spec(settings)
+    return (DEFAULT_SIZE, DEFAULT_SIZE) if spec is None else spec.image_size
+
+
+def policy_spec(settings: SimplerSweepConfig) -> EnvSpec | None:
+    """For which environment the policy is; None where it does not say (random, scripted, foreign servers)."""
     if is_remote(settings.policy):
-        from agents.remote import served_spec
+        return served_spec(settings.policy)
+    if settings.policy in ("random", "scripted"):
+        return None
+    from networks.checkpoint import load_config, reading
 
-        spec = served_spec(settings.policy)
-        return (DEFAULT_SIZE, DEFAULT_SIZE) if spec is None else spec.image_size
-    if settings.policy not in ("random", "scripted"):
-        from episodes.types import EnvSpec
-        from networks.checkpoint import load_config
+    folder = Path(settings.policy)
+    raw = load_config(folder)
+    with reading(folder):
+        return EnvSpec.from_json(raw["spec"])
 
-        return EnvSpec.from_json(load_config(Path(settings.policy))["spec"]).image_size
-    return DEFAULT_SIZE, DEFAULT_SIZE
+
+def check_tasks(settings: SimplerSweepConfig, plan: Sequence[SimplerTrial]) -> None:
+    """ValueError where the policy is for another environment than a planned one."""
+    spec = policy_spec(settings)
+    own = [t.name for t in SIMPLER_TASKS.values() if spec is not None and t.env_id == spec.env_id]
+    others = sorted({t.group for t in plan if t.task not in own})
+    if spec is not None and others:
+        groups = sorted({t.group for t in plan if t.task in own})
+        way = f"use tasks=[{','.join(groups)}]" if groups else "name another policy, or tasks that it is for"
+        raise ValueError(f"policy={settings.policy} is for {spec.env_id}, not for all of {', '.join(others)}; {way}")
 
 
 def make_actor(settings: SimplerSweepConfig, envs: Sequence[Any]) -> Any:
