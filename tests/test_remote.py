@@ -235,7 +235,8 @@ GOOGLE = EnvSpec(
 
 
 def google_actor(running, **settings):
-    return RemoteActor(running.url, GOOGLE, adapter=load_adapter("fractal"), **settings)
+    adapter = replace(load_adapter("fractal"), state="position_quaternion_closed", state_key="observation/state")
+    return RemoteActor(running.url, GOOGLE, adapter=adapter, **settings)
 
 
 def google_observation():
@@ -309,6 +310,15 @@ def test_bad_adapters_are_refused(tmp_path, text, words):
         load_adapter(str(path))
     with pytest.raises(ValueError, match="choose bridge, fractal"):
         load_adapter("droid")
+
+
+def test_states():
+    adapter, seen = load_adapter("fractal"), google_observation()
+    assert set(adapter.request(seen, GOOGLE)) == {"observation/image", "prompt"}
+    bridge = replace(load_adapter("bridge"), state="position_euler_open", state_key="s")
+    turned = Rotation.from_euler("xyz", [0.1, 0.2, 0.3]).as_matrix()
+    proprio = np.array([0.1, 0.2, 0.3, *turned[:, 0], *turned[:, 1], 0.0315, 0.0315], np.float32)
+    assert np.allclose(bridge.state_of(proprio), [0.1, 0.2, 0.3, 0.1, 0.2, 0.3, 0.75], atol=1e-5)  # m, rad, open share
 
 
 def test_an_adapter_is_for_one_robot():
