@@ -230,7 +230,7 @@ def film(folder: Path, trial: SimplerTrial, episode: Episode) -> str:
         folder / name,
         list(episode.images.values()),
         episode.progress,
-        title=f"{episode.instruction}: {outcome} ({trial.variant}, {trial.place}); staged progress",
+        title=f"{outcome}: {episode.instruction} ({trial.place})",
         fps=episode.hz,
     )
     return name
