@@ -38,7 +38,8 @@ class _Slot:
     noise: np.random.Generator
     observations: list[dict[str, npt.NDArray[Any]]]
     progress: list[float]
-    instruction: str
+    instruction: str  # the episode's, as it began
+    said: str  # the present one: some tasks have several in turn
     chunk: npt.NDArray[np.float32] | None = None  # (K, A), the actor's last answer
     used: int = 0
     actions: list[npt.NDArray[np.float32]] = field(default_factory=list)
@@ -119,7 +120,7 @@ def rollout(
 def _begin(env: Any, order: int, trial: Trial) -> _Slot:
     observation, info = env.reset(seed=trial.seed, options=trial.options)
     noise = np.random.default_rng([trial.seed, _NOISE_STREAM])
-    return _Slot(order, trial, noise, [observation], [info["progress"]], info["instruction"])
+    return _Slot(order, trial, noise, [observation], [info["progress"]], info["instruction"], info["instruction"])
 
 
 def _take_over(takeover: Takeover, envs: Sequence[Any], slots: Sequence[_Slot | None]) -> None:
@@ -142,7 +143,7 @@ def _ask(actor: Actor, slots: Sequence[_Slot | None], execute: int | None) -> No
     if not any(asking):
         return
     answers = actor.act(
-        [Observation.from_gym(s.observations[-1], s.instruction) if a and s else None for a, s in zip(asking, slots)]
+        [Observation.from_gym(s.observations[-1], s.said) if a and s else None for a, s in zip(asking, slots)]
     )
     if answers.ndim != 3 or len(answers) != len(slots) or not 1 <= (execute or 1) <= answers.shape[1]:
         raise ValueError(
@@ -176,6 +177,7 @@ def _step(env: Any, slot: _Slot, action_noise: float, label: int) -> bool:
     slot.interventions.append(slot.corrected)
     slot.progress.append(info["progress"])
     slot.success = bool(info["success"])
+    slot.said = info["instruction"]
     return bool(terminated or truncated)
 
 

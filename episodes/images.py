@@ -88,3 +88,12 @@ def decode_pngs(data: Iterable[bytes], out: Image) -> None:
     assert len(pngs) == len(out)
     with ThreadPoolExecutor(_THREADS) as pool:
         list(pool.map(into, range(len(pngs)), pngs))
+
+
+def resized(image: Image, size: tuple[int, int]) -> Image:
+    """The image at another size (H, W), without aliasing (Lanczos); itself where it has that size."""
+    if image.shape[:2] == tuple(size):
+        return image
+    from PIL import Image as pil
+
+    return np.asarray(pil.fromarray(image).resize((size[1], size[0]), pil.Resampling.LANCZOS), np.uint8)

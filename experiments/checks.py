@@ -72,8 +72,13 @@ def _check_environment(env_id: str) -> None:
     import envs  # registers the ids
 
     if env_id not in registry:
-        known = ", ".join(task.env_id for task in envs.TASKS.values())
+        known = ", ".join([t.env_id for t in envs.TASKS.values()] + [t.env_id for t in envs.SIMPLER_TASKS.values()])
         raise ValueError(f"task.env_id={env_id!r}: no environment of this name; known are {known}")
+    if any(task.env_id == env_id for task in envs.SIMPLER_TASKS.values()):
+        from envs.simpler.backend import load_maniskill, render_backend
+
+        load_maniskill()
+        render_backend()
 
 
 @contextmanager

@@ -188,17 +188,44 @@ class ProposeSegmentsConfig:
 class SimplerSweepConfig:
     """experiments/simpler_sweep.py: one policy on SIMPLER's protocol."""
 
-    policy: str = "random"  # random, scripted, or the folder of a saved policy
+    policy: str = "random"  # random, scripted, the folder of a saved policy, or a server: ws://host:port
+    adapter: str = ""  # of a server that is not ours: bridge, fractal, or a YAML file (agents/adapters)
     tasks: list[str] = field(default_factory=list)  # of the protocol; empty: all
     settings: list[str] = field(default_factory=lambda: ["visual_matching", "variant_aggregation"])
     variants: list[str] = field(default_factory=list)  # empty: all of the setting
     limit: int = 0  # trials per variant and task, spread evenly; 0: all
     dry_run: bool = False  # print the plan and stop
-    image_size: int = 256  # pixels, square
+    backend: str = "maniskill3"  # or simpler_env: the original, in a Python of its own (docs/simpler.md)
+    simpler_python: str = ""  # backend=simpler_env: that Python; empty: the command to start it is printed
+    listen: int = 0  # backend=simpler_env: port for its worker, on this machine alone; 0: any free one
+    image_size: int = 0  # pixels, square; 0: the saved policy's, the adapter's, else 256
     images: bool = True  # draw observations (scripted and random policies do not need them)
+    execute: int = 0  # steps of each answer that are executed; 0: the policy's
     workers: int = 1  # processes
+    slots: int = 1  # environments of one process, whose observations the policy sees in one batch
+    timeout: float = 60.0  # s that a server's answer may take
+    attempts: int = 2  # of a trial whose server does not answer; then it is an error, no failure
+    give_up: int = 10  # trials in a row without an answer, after which the sweep ends
+    videos: int = 0  # failures that are run again and filmed
     device: str = "cpu"  # of the policy
     runs: str = "runs"  # folder of all runs
+
+    def __post_init__(self) -> None:
+        require(self, limit=(0, inf), workers=(1, inf), slots=(1, 1000), timeout=(0.01, inf), attempts=(1, 100))
+        require(self, give_up=(1, inf), videos=(0, 1000), execute=(0, 1000), listen=(0, 65535))
+        require(self, image_size=(0, 4096))
+        require_one_of(self, backend=("maniskill3", "simpler_env"))
+        remote = self.policy.startswith(("ws://", "wss://"))
+        if self.adapter and not remote:
+            raise ValueError(
+                f"SimplerSweepConfig: adapter={self.adapter!r} with policy={self.policy!r}; adapters are for servers"
+            )
+        if self.backend == "simpler_env" and (self.policy == "scripted" or self.workers > 1 or self.slots > 1):
+            raise ValueError(
+                "SimplerSweepConfig: backend=simpler_env has one worker with one slot, and no scripted policy"
+            )
+        if not self.images and self.policy not in ("random", "scripted"):
+            raise ValueError("SimplerSweepConfig: images=false; only random and scripted policies do without")
 
 
 @dataclass

@@ -2,17 +2,20 @@
 
     python experiments/simpler_sweep.py policy=random dry_run=true                     # the plan, nothing is run
     python experiments/simpler_sweep.py policy=scripted tasks=[pick_coke_can] settings=[visual_matching] images=false
-    python experiments/simpler_sweep.py policy=FOLDER workers=2                        # a saved policy
+    python experiments/simpler_sweep.py policy=FOLDER workers=2 slots=4                # a saved policy
+    python experiments/simpler_sweep.py policy=ws://127.0.0.1:8000 adapter=fractal     # a policy server
+    python experiments/simpler_sweep.py policy=ws://127.0.0.1:8000 backend=simpler_env  # on the original
 
-The same command continues where it stopped; finished trials are not repeated. Leaves ledger.jsonl, episodes.parquet and
-summary.json. A variant whose assets are missing is reported as not run.
+The same command continues where it stopped; finished trials are not repeated, and trials whose server did not answer
+are tried again. Leaves ledger.jsonl, episodes.parquet, summary.json, table.md and videos/. A variant whose assets are
+missing is reported as not run.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from functools import partial
 from itertools import groupby
@@ -22,7 +25,6 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two busy processes with two threads each collapse on two cores
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 from omegaconf import OmegaConf
@@ -31,14 +33,18 @@ from omegaconf.errors import OmegaConfBaseException
 from envs.ledger import TrialLedger
 from envs.simpler.protocol import SETTINGS, SimplerTrial, groups, missing_files, trials, variants
 from episodes.files import write_atomic
-from episodes.intervals import wilson
-from episodes.types import Observation
 from episodes.workers import map_jobs
 from experiments.checks import refusing
 from experiments.run_folder import digest, write_json
 from experiments.schemas import SimplerSweepConfig
+from experiments.simpler_tables import markdown, show, summary
+from experiments.simpler_worker import BLOCK, Job, check_tasks, drawn_size, run_job
 
-BLOCK = 5  # trials of one task and scene that a worker runs before it reports
+COLUMNS = pa.schema(
+    [(name, pa.string()) for name in ("key", "task", "setting", "variant", "environment", "place", "policy", "backend")]
+    + [("instruction", pa.string()), ("final", pa.bool_()), ("any", pa.bool_()), ("progress", pa.float64())]
+    + [("steps", pa.int64()), ("error", pa.string())]
+)
 
 
 def planned(settings: SimplerSweepConfig) -> list[SimplerTrial]:
@@ -79,119 +85,15 @@ def plan_table(plan: Sequence[SimplerTrial]) -> str:
     return "\n".join(f"{a:26s} {b:20s} {c:>8s} {d:>7s}" for a, b, c, d in rows)
 
 
-class RandomActor:
-    """Uniform actions of a tenth of the action space's range, gripper at random; seeded per episode."""
-
-    execute = 1
-
-    def __init__(self, spec: Any) -> None:
-        self.high = np.array(spec.action_high, np.float32) * np.array([0.1] * 6 + [1.0], np.float32)
-
-    def reset(self, mask: npt.NDArray[np.bool_], seeds: npt.NDArray[np.int64], instructions: Sequence[str]) -> None:
-        if mask[0]:
-            self.rng = np.random.default_rng(int(seeds[0]))
-
-    def act(self, observations: Sequence[Observation | None]) -> npt.NDArray[np.float32]:
-        return self.rng.uniform(-self.high, self.high, (1, 1, len(self.high))).astype(np.float32)
-
-
-_session: dict[str, Any] = {}  # a worker's environment and actor, kept from block to block
-
-
-def _open(task: str, policy: str, image_size: int, images: bool, device: str) -> tuple[Any, Any]:
-    if _session.get("key") != (task, policy):
-        if "env" in _session:
-            _session["env"].close()
-        from envs.simpler.env import SimplerEnv
-
-        env = SimplerEnv(task, image_size=image_size, images=images)
-        _session.update(key=(task, policy), env=env, actor=_actor(env, policy, device))
-    return _session["env"], _session["actor"]
-
-
-def _actor(env: Any, policy: str, device: str) -> Any:
-    if policy == "random":
-        return RandomActor(env.spec_)
-    if policy == "scripted":
-        from envs.oracles.mix import OracleMix
-        from envs.simpler.oracles import oracle
-
-        return oracle([env], OracleMix.only("expert"))
-    from agents.make import load_policy
-
-    loaded = load_policy(Path(policy), device)
-    env.spec_.require_same(loaded.spec, f"policy={policy}")
-    return loaded
-
-
-def run_block(
-    policy: str, image_size: int, images: bool, device: str, block: tuple[SimplerTrial, ...]
-) -> list[dict[str, Any]]:
-    """Roll out trials of one task and return their rows."""
-    from envs.rollout import rollout
-
-    env, actor = _open(block[0].task, policy, image_size, images, device)
-    rows = []
-    for trial, episode in zip(block, rollout(actor, [env], block, source=f"policy:{policy}", draw_all=False)):  # type: ignore[arg-type]
-        rows.append(
-            {
-                "key": trial.key,
-                "task": trial.group,
-                "setting": trial.setting,
-                "variant": trial.variant,
-                "environment": trial.task,
-                "place": trial.place,
-                "instruction": episode.instruction,
-                "final": bool(episode.success),
-                "any": bool((episode.progress >= 1.0).any()),
-                "progress": float(np.nanmax(episode.progress)),
-                "steps": len(episode),
-                "policy": policy,
-            }
-        )
-    return rows
-
-
-def summary(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Success at the last step and at any step, per task and setting, with 95 % Wilson intervals.
-
-    A task's rate is the mean over its variants, and of open and close drawer their mean, as in SIMPLER; `n`, `low` and
-    `high` are those of the pooled trials.
-    """
-    found = []
-    for group, setting in dict.fromkeys((r["task"], r["setting"]) for r in rows):
-        own = [r for r in rows if (r["task"], r["setting"]) == (group, setting)]
-        k, n = sum(r["final"] for r in own), len(own)
-        low, high = wilson(k, n)
-        rates = _means(own, "variant", "final")
-        found.append(
-            {
-                "task": group,
-                "setting": setting,
-                "n": n,
-                "final": float(np.mean(rates)),
-                "low": low,
-                "high": high,
-                "any": float(np.mean(_means(own, "variant", "any"))),
-            }
-        )
-    return found
-
-
-def _means(rows: Sequence[dict[str, Any]], column: str, value: str) -> list[float]:
-    names = dict.fromkeys(r[column] for r in rows)
-    return [float(np.mean([r[value] for r in rows if r[column] == name])) for name in names]
-
-
-def show(rows: Sequence[dict[str, Any]]) -> str:
-    """The summary as text."""
-    head = f"{'task':26s} {'setting':20s} {'n':>5s} {'final':>6s}  {'95 %':11s} {'any':>6s}"
-    lines = [
-        f"{r['task']:26s} {r['setting']:20s} {r['n']:5d} {r['final']:6.3f}  {r['low']:.2f} - {r['high']:.2f} "
-        f"{r['any']:6.3f}"
-        for r in rows
+def jobs_of(pending: Iterable[SimplerTrial], settings: SimplerSweepConfig, size: tuple[int, int]) -> list[Job]:
+    """Pending trials in blocks of one task and scene, large enough for the slots of a worker."""
+    block = max(BLOCK, 3 * settings.slots)
+    return [
+        Job(tuple(own[i : i + block]), size)
+        for _, same in groupby(pending, key=lambda t: (t.task, t.setup))
+        for own in [list(same)]
+        for i in range(0, len(own), block)
     ]
-    return "\n".join([head, *lines])
 
 
 def run_all(settings: SimplerSweepConfig) -> None:
@@ -199,6 +101,40 @@ def run_all(settings: SimplerSweepConfig) -> None:
     if settings.dry_run:
         print(plan_table(plan))
         return
+    if settings.backend == "simpler_env":
+        from experiments.simpler_original import offered
+
+        plan, skipped = offered(plan)
+    else:
+        plan, skipped = with_assets(plan)
+    # 0 stands for the policy's own size: what it is cannot change under a folder, and servers are checked anyway
+    place = Path(settings.runs) / "simpler_sweep" / digest(
+        settings.policy, settings.adapter, settings.image_size, settings.images, settings.execute, settings.backend
+    )  # fmt: skip
+    ledger = TrialLedger(place / "ledger.jsonl")
+    pending: list[Any] = ledger.pending(plan)  # type: ignore[arg-type]
+    print(f"{place}: {len(plan) - len(pending)} of {len(plan)} trials are done")
+    if pending:
+        check_tasks(settings, pending)
+    errors = collect(settings, plan, pending, ledger)
+    rows = [ledger[t] if t in ledger else errors[t.key] for t in plan if t in ledger or t.key in errors]  # type: ignore[operator,index]
+    if not rows:
+        raise ValueError(f"no trial of {len(plan)} has a result; see the lines above")
+    write_atomic(place / "episodes.parquet", lambda path: pq.write_table(pa.Table.from_pylist(rows, COLUMNS), path))
+    found = summary(rows)
+    facts = {"policy": settings.policy, "backend": settings.backend, "rows": found}
+    write_json(place / "summary.json", facts | {"not_run": [t.key for t in skipped], "errors": list(errors)})
+    write_atomic(place / "table.md", markdown(settings.policy, found))
+    print(show(found))
+    if settings.videos and settings.backend == "maniskill3":
+        film_failures(settings, plan, rows, place)
+    missing = len(plan) - sum(not row["error"] for row in rows)
+    if missing:
+        print(f"{missing} of {len(plan)} trials have no result; the same command tries them again")
+
+
+def with_assets(plan: Sequence[SimplerTrial]) -> tuple[list[SimplerTrial], list[SimplerTrial]]:
+    """The trials that can run here and those whose assets are missing, which are named."""
     from envs.simpler.assets import asset_folder
 
     folder = asset_folder()
@@ -207,29 +143,60 @@ def run_all(settings: SimplerSweepConfig) -> None:
     for variant, same in groupby(skipped, key=lambda t: f"{t.group}/{t.setting}/{t.variant}"):
         own = list(same)
         print(f"not run: {variant}, {len(own)} trials: {', '.join(lacking[own[0].key])} missing")
-    plan = [trial for trial in plan if not lacking[trial.key]]
-    place = Path(settings.runs) / "simpler_sweep" / digest(settings.policy, settings.image_size, settings.images)
-    ledger = TrialLedger(place / "ledger.jsonl")
-    pending: list[Any] = ledger.pending(plan)  # type: ignore[arg-type]
-    print(f"{place}: {len(plan) - len(pending)} of {len(plan)} trials are done")
-    jobs = [
-        tuple(own[i : i + BLOCK])
-        for _, same in groupby(pending, key=lambda t: (t.task, t.setup))
-        for own in [list(same)]
-        for i in range(0, len(own), BLOCK)
-    ]
-    run = partial(run_block, settings.policy, settings.image_size, settings.images, settings.device)
-    done = len(plan) - len(pending)
-    for rows in map_jobs(run, jobs, workers=min(settings.workers, max(len(jobs), 1))):
+    return [trial for trial in plan if not lacking[trial.key]], skipped
+
+
+def collect(
+    settings: SimplerSweepConfig, plan: Sequence[SimplerTrial], pending: Sequence[SimplerTrial], ledger: TrialLedger
+) -> dict[str, dict[str, Any]]:
+    """Run the pending trials, results into the ledger; returns the error rows. Ends early where nobody answers."""
+    errors: dict[str, dict[str, Any]] = {}
+    done, in_a_row = len(plan) - len(pending), 0
+    for rows in _results(settings, pending):
         for row in rows:
-            ledger.add(row)
-        done += len(rows)
+            in_a_row = in_a_row + 1 if row["error"] else 0
+            if row["error"]:
+                errors[row["key"]] = row
+                print(f"no result: {row['key']}: {row['error']}", flush=True)
+            else:
+                ledger.add(row)
+                done += 1
         print(f"{done} of {len(plan)}: {rows[-1]['key']}", flush=True)
-    rows = [ledger[trial] for trial in plan]  # type: ignore[index]
-    write_atomic(place / "episodes.parquet", lambda path: pq.write_table(pa.Table.from_pylist(rows), path))
-    found = summary(rows)
-    write_json(place / "summary.json", {"policy": settings.policy, "rows": found, "not_run": [t.key for t in skipped]})
-    print(show(found))
+        if in_a_row >= settings.give_up:
+            print(f"the sweep ends: {in_a_row} trials in a row without an answer of {settings.policy}")
+            break
+    return errors
+
+
+def _results(settings: SimplerSweepConfig, pending: Sequence[SimplerTrial]) -> Iterator[list[dict[str, Any]]]:
+    if not pending:
+        return
+    if settings.backend == "simpler_env":
+        from experiments.simpler_original import results
+
+        yield from results(settings, pending)
+        return
+    jobs = jobs_of(pending, settings, drawn_size(settings))
+    yield from map_jobs(partial(run_job, settings), jobs, workers=min(settings.workers, len(jobs)))
+
+
+def film_failures(
+    settings: SimplerSweepConfig, plan: Sequence[SimplerTrial], rows: Sequence[dict[str, Any]], place: Path
+) -> None:
+    """Run failed trials again with every picture drawn, one of each environment first, and write them as mp4."""
+    failed = {row["key"] for row in rows if not row["error"] and not row["final"]}
+    made = {path.stem.replace("--", "/") for path in (place / "videos").glob("*.mp4")}
+    seen: dict[str, int] = {}
+    ranked = []
+    for trial in plan:
+        if trial.key in failed and trial.key not in made:
+            seen[trial.task] = seen.get(trial.task, 0) + 1
+            ranked.append((seen[trial.task], trial))
+    chosen = [trial for _, trial in sorted(ranked, key=lambda item: item[0])][: max(settings.videos - len(made), 0)]
+    size = drawn_size(settings)
+    for trial in sorted(chosen, key=lambda t: (t.task, t.key)):
+        for row in run_job(settings, Job((trial,), size, str(place / "videos"))):
+            print(f"video: {place / 'videos' / row['video']}" if "video" in row else f"no video: {row['error']}")
 
 
 def parse(arguments: Sequence[str]) -> SimplerSweepConfig:
@@ -246,7 +213,10 @@ def parse(arguments: Sequence[str]) -> SimplerSweepConfig:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     with refusing("simpler_sweep"):
-        run_all(parse(sys.argv[1:] if arguments is None else arguments))
+        try:
+            run_all(parse(sys.argv[1:] if arguments is None else arguments))
+        except ConnectionError as error:
+            raise ValueError(str(error)) from error
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from agents.recap import improve
 from envs.ledger import Trial
 from envs.oracles.mix import OracleMix
 from envs.rollout import evaluate_trials, record, rollout
+from envs.simpler.catalogue import SimplerTask
 from envs.takeover import Takeover
 from episodes import seeds
 from episodes.files import cache_entry, write_atomic, writing
@@ -41,8 +42,11 @@ def make_env(task: TaskConfig, max_steps: int) -> Any:
     """Build the environment of `task` (not wrapped: it checks its own inputs and ends its own episodes)."""
     import gymnasium
 
-    import envs  # noqa: F401  registers the ids
+    import envs  # registers the ids
 
+    simpler = next((t for t in envs.SIMPLER_TASKS.values() if t.env_id == task.env_id), None)
+    if simpler is not None:
+        return _make_simpler(simpler, task, max_steps)
     return gymnasium.make(
         task.env_id,
         disable_env_checker=True,
@@ -55,9 +59,25 @@ def make_env(task: TaskConfig, max_steps: int) -> Any:
     ).unwrapped
 
 
+def _make_simpler(simpler: Any, task: TaskConfig, max_steps: int) -> Any:
+    """A SIMPLER task, ended where it is solved; its camera and its rate are the task's own."""
+    from envs.simpler.env import CAMERA, SimplerEnv
+
+    own = {"cameras": [CAMERA[simpler.robot]], "hz": simpler.hz, "hold_steps": 1}
+    for name, value in own.items():
+        if getattr(task, name) != value:
+            raise ValueError(f"task.{name}={getattr(task, name)}: {task.env_id} has task.{name}={value}")
+    return SimplerEnv(simpler, image_size=task.image_size, max_steps=max_steps, stop_at_success=True)
+
+
 def make_oracle(mix: OracleMix, envs: Sequence[Any]) -> Any:
-    """Build the scripted oracle of the environments' task: ORACLE in envs/oracles/<task>.py."""
-    return import_module(f"envs.oracles.{envs[0].unwrapped.task.name}").ORACLE(envs, mix)
+    """The scripted oracle of the environments' task: ORACLE in envs/oracles/<task>.py, or that of a SIMPLER task."""
+    task = envs[0].unwrapped.task
+    if isinstance(task, SimplerTask):
+        from envs.simpler.oracles import oracle
+
+        return oracle(envs, mix)
+    return import_module(f"envs.oracles.{task.name}").ORACLE(envs, mix)
 
 
 def collect(settings: RecapSimConfig) -> EpisodeStore:

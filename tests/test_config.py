@@ -38,6 +38,16 @@ def test_every_task_composes_with_its_own_time_limits(task: str) -> None:
         assert (settings.collect.max_steps, settings.evaluation.max_steps) == (100, 55)
 
 
+def test_every_simpler_task_composes_with_its_own_camera_and_rate() -> None:
+    from envs import SIMPLER_TASKS
+    from envs.simpler.env import CAMERA
+
+    assert {p.stem for p in Path(CONF, "task", "simpler").glob("*.yaml")} == set(SIMPLER_TASKS)
+    for name, simpler in SIMPLER_TASKS.items():
+        task = composed(f"task=simpler/{name}").task
+        assert (task.env_id, task.hz, task.cameras) == (simpler.env_id, simpler.hz, [CAMERA[simpler.robot]])
+
+
 @pytest.mark.parametrize("valuefn", [p.stem for p in sorted(Path(CONF, "valuefn").glob("*.yaml"))])
 def test_every_value_composes_and_says_whether_it_reads_latents(valuefn: str) -> None:
     settings = composed(f"valuefn={valuefn}")

@@ -69,6 +69,26 @@ def test_episodes_depend_on_their_trial_alone(pair: list[RoboSuiteEnv]) -> None:
     assert one[0].images["wrist"].shape == (len(one[0]) + 1, 32, 32, 3)
 
 
+class TwoSentences(RoboSuiteEnv):
+    """Lift whose instruction changes after six steps, as that of SIMPLER's place apple does."""
+
+    instruction = property(lambda self: "first" if self._steps < 6 else "second")
+
+
+def test_the_actor_hears_the_instruction_that_is_in_force() -> None:
+    class Hearing(Scripted):
+        heard: list[str] = []  # noqa: RUF012
+
+        def act(self, observations: Sequence[object]) -> np.ndarray:
+            self.heard += [o.instruction for o in observations if o is not None]  # type: ignore[attr-defined]
+            return super().act(observations)
+
+    env = TwoSentences(image_size=32, cameras=("wrist",), max_steps=12)
+    (episode,) = rollout(Hearing(1), [env], [Trial(1)], source="policy:x", draw_all=False)
+    env.close()
+    assert Hearing.heard == ["first", "first", "second"] and episode.instruction == "first"
+
+
 def test_noise_is_executed_but_not_recorded(pair: list[RoboSuiteEnv]) -> None:
     actor = Scripted(1)
     clean, noisy = (

@@ -2,6 +2,9 @@
 
 import importlib.util
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +22,8 @@ from envs.simpler.backend import drawing_error
 from envs.simpler.env import PROPRIO, SimplerEnv
 from envs.simpler.layout import Placement, Setup
 from envs.simpler.oracles import oracle
+from experiments.simpler_sweep import parse
+from experiments.simpler_worker import Job, _session, run_job
 
 CUBE = trials("widowx_stack_cube", "visual_matching")
 
@@ -128,3 +133,31 @@ def test_the_photograph_lies_behind_the_robot():
         assert 0.8 < same < 0.999  # cubes and robot are drawn, all else is the photograph
     finally:
         env.close()
+
+
+@pytest.mark.slow
+def test_the_number_of_slots_changes_no_trial():
+    found = []
+    for slots in (1, 3):
+        settings = parse(["policy=random", "images=false", "execute=5", f"slots={slots}"])
+        found.append(run_job(settings, Job(CUBE[:3], (64, 64))))
+    _session.close()
+    assert found[0] == found[1] and [r["steps"] for r in found[0]] == [60] * 3
+    assert all(r["error"] == "" and r["final"] is False for r in found[0])
+
+
+RECAP = [
+    "task=simpler/pick_coke_can", "methods=[bc,recap]", "collect.episodes=4", "collect.max_steps=12", "seed=99",
+    "valuefn.training.steps=4", "valuefn.training.log_every=2", "policy.training.steps=4", "evaluation.trials=1",
+    "policy.training.log_every=2", "evaluation.max_steps=4", "videos=0", "evaluation.split=tune", "workers=1",
+]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_the_recap_loop_runs_on_a_simpler_task(tmp_path):
+    if drawing_error() is not None:
+        pytest.skip(drawing_error())
+    line = [sys.executable, "experiments/recap_sim.py", *RECAP, f"runs={tmp_path}/runs", f"cache={tmp_path}/cache"]
+    done = subprocess.run(line, cwd=Path(__file__).parent.parent, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "recap" in done.stdout and next((tmp_path / "runs").rglob("report.html")).is_file()

@@ -30,6 +30,33 @@ MAX_IMAGE = 4096  # pixels
 REWARDS = ("sparse", "dense")
 
 
+def proprioception(p: npt.ArrayLike, q: npt.ArrayLike, fingers: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    """PROPRIO from the hand's position (m), quaternion wxyz in the base frame, and the fingers, the right one first."""
+    rotation = Rotation.from_quat(np.roll(np.asarray(q), -1)).as_matrix()[:, :2].T.ravel()
+    return np.concatenate([np.asarray(p), rotation, np.asarray(fingers)]).astype(np.float32)
+
+
+def simpler_spec(task: SimplerTask, size: tuple[int, int], max_steps: int, images: bool = True) -> EnvSpec:
+    """What a policy for the task must agree on; `size` (H, W) pixels. Loads no simulator."""
+    distance, angle = RANGE[task.robot]
+    limit = (distance,) * 3 + (angle,) * 3 + (1.0,)
+    words, close = GRIPPER[task.robot]
+    return EnvSpec(
+        env_id=task.env_id,
+        cameras=(CAMERA[task.robot],) if images else (),
+        image_size=size,
+        proprio_names=PROPRIO,
+        action_names=ACTION,
+        action_low=tuple(-x for x in limit),
+        action_high=limit,
+        action_units=("m",) * 3 + ("rad",) * 3 + (words,),
+        rotation="rotation_vector",
+        gripper_close=close,
+        hz=task.hz,
+        max_steps=max_steps,
+    )
+
+
 class SimplerEnv(gym.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.float32]]):
     """One SIMPLER task on ManiSkill 3, one environment, CPU physics.
 
@@ -75,24 +102,8 @@ class SimplerEnv(gym.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.float32]]):
             raise ValueError(f"render_mode={render_mode!r}: choose 'rgb_array' or None")
         self.reward, self.stop_at_success, self.render_mode = reward, stop_at_success, render_mode
         self.max_steps, self.image_size, self._drawn = int(max_steps), (int(size[0]), int(size[1])), images
-        robot = self.task.robot
-        distance, angle = RANGE[robot]
-        limit = (distance,) * 3 + (angle,) * 3 + (1.0,)
-        words, close = GRIPPER[robot]
-        self.spec_ = EnvSpec(
-            env_id=self.task.env_id,
-            cameras=(CAMERA[robot],) if images else (),
-            image_size=self.image_size,
-            proprio_names=PROPRIO,
-            action_names=ACTION,
-            action_low=tuple(-x for x in limit),
-            action_high=limit,
-            action_units=("m",) * 3 + ("rad",) * 3 + (words,),
-            rotation="rotation_vector",
-            gripper_close=close,
-            hz=self.task.hz,
-            max_steps=self.max_steps,
-        )
+        self.spec_ = simpler_spec(self.task, self.image_size, self.max_steps, images)
+        limit = self.spec_.action_high
         boxes: dict[str, spaces.Space[Any]] = {
             name: spaces.Box(0, 255, (*self.image_size, 3), np.uint8) for name in self.spec_.cameras
         }
@@ -193,12 +204,11 @@ class SimplerEnv(gym.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.float32]]):
             images[name] = observation["sensor_data"][name]["rgb"][0].cpu().numpy()
         base, tip = self.raw.agent.robot.pose.sp, self.raw.agent.tip.pose.sp
         pose = base.inv() * tip
-        rotation = Rotation.from_quat(np.roll(pose.q, -1)).as_matrix()[:, :2].T.ravel()
         names = [joint.name for joint in self.raw.agent.robot.active_joints]
         fingers = [names.index(n) for n in names if "finger" in n]
         fingers.sort(key=lambda i: "left" in names[i])
         angles = self.raw.agent.robot.get_qpos()[0].cpu().numpy()[fingers]
-        return {**images, "proprio": np.concatenate([pose.p, rotation, angles]).astype(np.float32)}
+        return {**images, "proprio": proprioception(pose.p, pose.q, angles)}
 
     def _info(self) -> dict[str, Any]:
         success = self.is_success()

@@ -16,6 +16,11 @@ Script = Iterator[Array]
 
 STRIDE = {"google": 0.08, "widowx": 0.05}  # m, the longest step of the fastest hand
 TURN = {"google": 0.3, "widowx": 0.3}  # rad per step
+TILTS = np.radians([0.0, 6.0, 12.0, 18.0, 24.0, 32.0, 40.0, 50.0])  # tried where the wrist would meet its limit
+WRIST = 5  # of the Google robot's joints: bent far wherever the hand is high or far out
+MARGIN = (
+    0.06  # rad, from the joints' limits: beyond them the original's kinematics find nothing and the arm stands still
+)
 OPEN, CLOSE = "open", "close"
 
 
@@ -34,6 +39,7 @@ class SimplerHand:
         R, _ = self.sensed()
         self.rest: Array = R  # orientation (3, 3) at the start
         self.wanted: Array = R
+        self.aim: Array = R  # `wanted`, tilted where the arm cannot reach it
 
     @property
     def raw(self) -> Any:
@@ -79,19 +85,53 @@ class SimplerHand:
         return 1.0 if self.grip == CLOSE else -1.0
 
     def towards(self, target: Array, speed: float | None = None) -> Array:
-        """One action (7,) of at most `speed` metres towards `target`, turning to `wanted`."""
+        """One action (7,) of at most `speed` metres towards `target`, turning to `wanted` as far as the arm can."""
         R, p = self.pose()
         base, _ = self.base()
         move = base.T @ (np.asarray(target) - p)
         limit = self.speed if speed is None else speed
         move *= min(1.0, limit / max(float(np.linalg.norm(move)), 1e-9))
-        turn = Rotation.from_matrix(base.T @ self.wanted @ R.T @ base).as_rotvec()
-        turn *= min(1.0, TURN[self.robot] / max(float(np.linalg.norm(turn)), 1e-9))
+        self.aim = self.wanted
+        turn = self._turn(R, base)
+        if self.robot == "google":
+            turn = self._within_reach(R, move, turn, base)
         return np.concatenate([move, turn, [self.gripper()]])
 
+    def _turn(self, R: Array, base: Array) -> Array:
+        """Rotation vector (3,) from R to `aim` in the base's axes, at most TURN long."""
+        turn = Rotation.from_matrix(base.T @ self.aim @ R.T @ base).as_rotvec()
+        return np.asarray(turn * min(1.0, TURN[self.robot] / max(float(np.linalg.norm(turn)), 1e-9)))
+
+    def _within_reach(self, R: Array, move: Array, turn: Array, base: Array) -> Array:
+        """`turn`, or that to the least tilt of `wanted` about the wrist's axis which spares the wrist its limit."""
+        arm = self.raw.agent.controller.controllers["arm"]
+        n = len(arm.chain.names)
+        q = arm._numpy_qpos()[:1, :n]
+        now, p = arm.chain.forward(q)
+
+        def margins(turns: Array) -> Array:
+            goals = Rotation.from_rotvec(turns).as_matrix() @ now
+            start = np.repeat(q, len(turns), axis=0)
+            found, reached = arm.chain.inverse(goals, np.repeat(p + move, len(turns), axis=0), start)
+            room = np.minimum(found - arm.low[:n], arm.high[:n] - found).min(axis=1)
+            return np.where(reached, room, -1.0)
+
+        if margins(turn[None])[0] >= MARGIN:
+            return turn
+        axis = base @ arm.chain.axes(q)[0, WRIST] * -np.sign(q[0, WRIST])
+        turns, aims = [], []
+        for tilt in TILTS:
+            self.aim = Rotation.from_rotvec(tilt * axis).as_matrix() @ self.wanted
+            aims.append(self.aim)
+            turns.append(self._turn(R, base))
+        room = margins(np.stack(turns))
+        best = int(np.argmax(room >= MARGIN)) if (room >= MARGIN).any() else int(np.argmax(room))
+        self.aim = aims[best]
+        return turns[best]
+
     def turned(self) -> float:
-        """Angle (rad) that is missing to `wanted`."""
-        return float(Rotation.from_matrix(self.wanted @ self.sensed()[0].T).magnitude())
+        """Angle (rad) that is missing to `aim`."""
+        return float(Rotation.from_matrix(self.aim @ self.sensed()[0].T).magnitude())
 
     def move(
         self,

@@ -64,6 +64,10 @@ class Chain:
         T = self._frames(q)[0] @ self._after
         return T[:, :3, :3], T[:, :3, 3]
 
+    def axes(self, q: Array) -> Array:
+        """Direction (B, J, 3) of every joint's axis at joint angles q (B, J), in the root frame."""
+        return self._frames(q)[1]
+
     def _frames(self, q: Array) -> tuple[Array, Array, Array]:
         """Pose of the last joint (B, 4, 4), and every joint's axis and place (B, J, 3), all in the root frame."""
         B, J = q.shape
@@ -102,7 +106,7 @@ class Chain:
             if found.all():
                 break
             turns = np.einsum("bji,bkj->bik", tip_R, axes)  # (B, 3, J) in the tip's frame
-            moves = np.einsum("bji,bkj->bik", tip_R, np.cross(axes, T[:, None, :3, 3] - places))
+            moves = np.einsum("bji,bkj->bik", tip_R, _cross(axes, T[:, None, :3, 3] - places))
             jacobian = np.concatenate([moves, turns], axis=1)  # (B, 6, J)
             square = jacobian @ np.swapaxes(jacobian, 1, 2) + DAMPING * np.eye(6)
             step = np.einsum("bij,bi->bj", jacobian, np.linalg.solve(square, error[..., None])[..., 0])
@@ -112,13 +116,31 @@ class Chain:
 
 def _log(R: Array, p: Array) -> Array:
     """Logarithm of rigid transforms: twists (B, 6), translation first."""
-    w = Rotation.from_matrix(R).as_rotvec()
+    w = _rotation_vector(R)
     angle = np.linalg.norm(w, axis=1, keepdims=True)
     small = angle < 1e-4
     safe = np.where(small, 1.0, angle)
     beta = np.where(small, 1 / 12 + angle**2 / 720, 1 / safe**2 - np.sin(safe) / (2 * safe * (1 - np.cos(safe))))
-    across = np.cross(w, p)
-    return np.concatenate([p - 0.5 * across + beta * np.cross(w, across), w], axis=1)
+    across = _cross(w, p)
+    return np.concatenate([p - 0.5 * across + beta * _cross(w, across), w], axis=1)
+
+
+def _rotation_vector(R: Array) -> Array:
+    """Axis times angle (B, 3) of rotations (B, 3, 3); scipy's checks cost more than all the rest of the search."""
+    double = np.stack([R[:, 2, 1] - R[:, 1, 2], R[:, 0, 2] - R[:, 2, 0], R[:, 1, 0] - R[:, 0, 1]], axis=1)
+    sine = 0.5 * np.sqrt((double * double).sum(axis=1, keepdims=True))
+    cosine = 0.5 * (R[:, 0, 0] + R[:, 1, 1] + R[:, 2, 2] - 1.0)[:, None]
+    if cosine.min() < -0.9:  # near half a turn the axis is lost in the difference
+        return Rotation.from_matrix(R).as_rotvec()
+    angle = np.arctan2(sine, cosine)
+    return 0.5 * double * np.where(sine > 1e-12, angle / np.maximum(sine, 1e-12), 1.0)
+
+
+def _cross(a: Array, b: Array) -> Array:
+    """a x b over the last axis; numpy's takes ten times as long for a few vectors."""
+    x, y, z = a[..., 0], a[..., 1], a[..., 2]
+    u, v, w = b[..., 0], b[..., 1], b[..., 2]
+    return np.stack([y * w - z * v, z * u - x * w, x * v - y * u], axis=-1)
 
 
 def _skew(v: Array) -> Array:

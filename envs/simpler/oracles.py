@@ -18,6 +18,8 @@ from envs.simpler.hand import CLOSE, OPEN, Script, SimplerHand
 
 Array = npt.NDArray[np.float64]
 GRASP_TIME = {"google": 5, "widowx": 7}  # steps until the fingers hold
+LOST = 0.04  # m of an object's shift in the hand, from which it is taken for lost
+SLOW = 0.04  # m above the grasp, from where the hand comes down slowly
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,12 @@ class Picker(SimplerOracle):
         raise NotImplementedError
 
     def after(self, hand: SimplerHand) -> Script:
-        """What is done with the object once it is held; ends where it was lost."""
+        """Where the object is carried; cut off where it is lost."""
         raise NotImplementedError
+
+    def leave(self, hand: SimplerHand) -> Script:
+        """What comes after that."""
+        yield from ()
 
     def script(self, hand: Any, styles: tuple[str, ...], rng: np.random.Generator) -> Script:
         if "failure" in styles:
@@ -95,7 +101,8 @@ class Picker(SimplerOracle):
                 yield from self.release(hand)
                 hand.resume()
                 continue
-            yield from self.after(hand)
+            yield from self.carry(hand, self.after(hand))
+            yield from self.leave(hand)
             if self.env_solved(hand):
                 break
         while True:
@@ -107,6 +114,14 @@ class Picker(SimplerOracle):
     def holds(self, hand: SimplerHand) -> bool:
         return bool(hand.raw.agent.is_grasping(self.source(hand))[0])
 
+    def carry(self, hand: SimplerHand, script: Script) -> Script:
+        """`script` for as long as the object stays where it is in the hand."""
+        offset = hand.position - hand.object(self.source(hand))[1]
+        for action in script:
+            if np.linalg.norm(hand.position - hand.object(self.source(hand))[1] - offset) > LOST:
+                return
+            yield action
+
     def approach(self, hand: SimplerHand) -> Script:
         hand.grip = OPEN
         grasp = self.grasp(hand)
@@ -117,6 +132,9 @@ class Picker(SimplerOracle):
         yield from hand.move(above, 0.015, 16.0, settle=True)
 
     def take(self, hand: SimplerHand) -> Script:
+        near = self.grasp(hand).position + (0, 0, SLOW)
+        if hand.position[2] > near[2] + 0.02:
+            yield from hand.move(near, 0.015, 3.0)
         yield from hand.move(self.grasp(hand).position, 0.006, 4.0, 0.04)
         yield from hand.set_grip(CLOSE, GRASP_TIME[hand.robot])
 
@@ -169,8 +187,8 @@ class MoveNearOracle(Picker):
         if "can" in actor.name or "bottle" in actor.name:
             return Grasp(p + (0, 0, 0.02), None, 0.17)
         if "sponge" in actor.name:
-            return Grasp(p + (0, 0, 0.0), _along(R, 1), 0.15)
-        return Grasp(p + (0, 0, 0.005), None, 0.15)
+            return Grasp(p + (0, 0, -0.006), _along(R, 1), 0.13)
+        return Grasp(p + (0, 0, -0.008), None, 0.13)  # a sphere taken above its middle slips away
 
     def after(self, hand: SimplerHand) -> Script:
         source, target, others = self._names(hand)
@@ -182,10 +200,12 @@ class MoveNearOracle(Picker):
         away /= max(float(np.linalg.norm(away)), 1e-6)
         spot = goal[:2] + away * 0.115
         offset = start - now
-        high = start[2] + 0.16
-        yield from hand.move(np.array([*start[:2], high]), 0.03, 3.0, 0.05)
+        high = start[2] + 0.05  # nothing stands between source and spot; higher, the wrist comes to its limit
+        yield from hand.move(np.array([*start[:2], high]), 0.02, 3.0, 0.05)
         yield from hand.move(np.array([*(spot + offset[:2]), high]), 0.012, 6.0)
         yield from hand.move(np.array([*(spot + offset[:2]), start[2] + 0.008]), 0.008, 4.0, 0.04)
+
+    def leave(self, hand: SimplerHand) -> Script:
         yield from self.release(hand)
         yield from hand.wait(4)
 
@@ -308,6 +328,8 @@ class PlaceAppleOracle(Picker):
         spot = np.array([out - 0.09, 0.02, 1.0])
         yield from hand.move(spot, 0.02, 6.0, 0.05)
         yield from hand.move(np.array([*spot[:2], 0.865]), 0.015, 5.0, 0.04)
+
+    def leave(self, hand: SimplerHand) -> Script:
         yield from hand.set_grip(OPEN, 5)
         yield from hand.wait(4)
 
@@ -344,6 +366,8 @@ class BridgeOracle(Picker):
         spot = goal[:2] + offset[:2]
         yield from hand.move(np.array([*spot, high]), 0.01, 4.0)
         yield from hand.move(np.array([*spot, goal[2] + self.plan.above]), 0.006, 3.0, 0.03)
+
+    def leave(self, hand: SimplerHand) -> Script:
         yield from hand.set_grip(OPEN, 3)
         yield from hand.move(hand.position + (0, 0, 0.06), 0.02, 1.5)
         yield from hand.wait(2)

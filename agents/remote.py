@@ -1,0 +1,203 @@
+"""A policy that is asked over the network: an Actor over the openpi websocket protocol (see agents/serve.py).
+
+Our own servers say for which environment their policy is, and every field is checked at the handshake. For others an
+adapter says which keys and conventions their policy speaks (agents/adapters).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from agents.adapter import Adapter, Gripper
+from agents.wire import MAX_MESSAGE, REMOTE_EXTRA, pack, unpack
+from episodes.types import EnvSpec, Observation
+
+CONNECT = 10.0  # s, for which a server is tried
+RETRY = 0.5  # s between two tries
+
+
+class ServerError(ConnectionError):
+    """The server does not answer, or not with actions: nothing is known about its policy."""
+
+
+def connect(url: str, seconds: float) -> tuple[Any, Any]:
+    """A connection and what the server says first, its metadata; tried again while `seconds` last.
+
+    ServerError: it cannot be reached, or sends no metadata. ValueError: the address is none.
+    """
+    try:
+        from websockets.exceptions import InvalidURI, WebSocketException
+        from websockets.sync.client import connect as opened
+    except ImportError as error:
+        raise ImportError(f"remote policies need websockets; install it with: {REMOTE_EXTRA}") from error
+    deadline = time.monotonic() + seconds
+    while True:
+        left = max(deadline - time.monotonic(), 0.1)
+        try:
+            socket = opened(
+                url,
+                open_timeout=left,
+                compression=None,
+                max_size=MAX_MESSAGE,
+                ping_interval=None,  # a server that thinks for long is no dead one; timeouts are our own
+                proxy=None,
+                close_timeout=1.0,
+            ).__enter__()
+            break
+        except InvalidURI as error:
+            raise ValueError(f"policy server {url!r}: give ws://host:port") from error
+        except (OSError, WebSocketException) as error:
+            if time.monotonic() + RETRY > deadline:
+                raise ServerError(f"{url}: cannot be reached ({error or type(error).__name__})") from error
+            time.sleep(RETRY)  # it may be starting
+    try:
+        return socket, unpack(socket.recv(timeout=max(deadline - time.monotonic(), 0.1)))
+    except (OSError, ValueError, WebSocketException) as error:
+        socket.close()
+        raise ServerError(f"{url}: sent no metadata ({error or type(error).__name__})") from error
+
+
+def _own(metadata: Any, url: str) -> tuple[EnvSpec, int] | None:
+    """The EnvSpec and the number of executed steps that one of our own servers sends; None from a foreign one."""
+    own = metadata.get("foresight") if isinstance(metadata, dict) else None
+    if own is None:
+        return None
+    try:
+        return EnvSpec.from_json(own["spec"]), int(own["execute"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"policy server {url}: its metadata is damaged ({error})") from error
+
+
+def served_spec(url: str, seconds: float = CONNECT) -> EnvSpec | None:
+    """For which environment the server's policy is; None where it does not say."""
+    socket, metadata = connect(url, seconds)
+    socket.close()
+    own = _own(metadata, url)
+    return None if own is None else own[0]
+
+
+class RemoteActor:
+    """n slots of a remote policy, one connection each; the requests of all slots are sent before an answer is awaited.
+
+    spec: that of the environments. timeout: seconds that an answer may take. execute: steps of an answer that are
+    executed (0: the server's, or the adapter's). connect_seconds: for which a server is tried. ValueError: the server's
+    policy is for another environment (the first field that differs is named), a foreign server without an adapter, one
+    of our own with one. ServerError: see there; the next `reset` connects anew.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        spec: EnvSpec,
+        slots: int = 1,
+        adapter: Adapter | None = None,
+        timeout: float = 60.0,
+        execute: int = 0,
+        connect_seconds: float = CONNECT,
+    ) -> None:
+        self.url, self.spec, self.adapter = url, spec, adapter
+        self.timeout, self.connect_seconds = timeout, connect_seconds
+        if adapter is not None:
+            adapter.check(spec)
+        self._sockets: list[Any] = [None] * slots
+        self._seeds: list[int | None] = [None] * slots  # of an episode whose first request is still to come
+        self._grippers = [Gripper(adapter) for _ in range(slots)] if adapter is not None else []
+        self._wanted = execute
+        self.execute = execute or (1 if adapter is None else adapter.execute)
+        self._sockets[0] = self._connect()
+
+    def _connect(self) -> Any:
+        socket, metadata = connect(self.url, self.connect_seconds)
+        try:
+            own = _own(metadata, self.url)
+            if own is None and self.adapter is None:
+                raise ValueError(
+                    f"policy server {self.url} does not say for which environment its policy is; give adapter=bridge "
+                    "or adapter=fractal, or an adapter file"
+                )
+            if own is not None:
+                if self.adapter is not None:
+                    raise ValueError(f"policy server {self.url} speaks our own keys; leave the adapter out")
+                self.spec.require_same(own[0], f"policy server {self.url}")
+                self.execute = self._wanted or own[1]
+        except ValueError:
+            socket.close()
+            raise
+        return socket
+
+    def reset(self, mask: npt.NDArray[np.bool_], seeds: npt.NDArray[np.int64], instructions: Sequence[str]) -> None:
+        for i in np.flatnonzero(mask):
+            if self._sockets[i] is None:
+                self._sockets[i] = self._connect()
+            self._seeds[i] = int(seeds[i])
+            if self.adapter is not None:
+                self._grippers[i].reset()
+
+    def act(self, observations: Sequence[Observation | None]) -> npt.NDArray[np.float32]:
+        from websockets.exceptions import WebSocketException
+
+        asked = [i for i, o in enumerate(observations) if o is not None]
+        deadline = time.monotonic() + self.timeout
+        answers = {}
+        try:
+            for i in asked:
+                self._sockets[i].send(pack(self._request(i, observations[i])))  # type: ignore[arg-type]
+            for i in asked:
+                answers[i] = self._chunk(self._sockets[i].recv(timeout=max(deadline - time.monotonic(), 0.001)))
+        except TimeoutError as error:
+            self.close()
+            raise ServerError(f"{self.url}: no answer within {self.timeout:g} s") from error
+        except (ServerError, ValueError) as error:
+            self.close()
+            raise ServerError(f"{self.url}: {error}") from error
+        except (OSError, WebSocketException) as error:
+            self.close()
+            raise ServerError(f"{self.url}: the connection broke ({error or type(error).__name__})") from error
+        lengths = {len(chunk) for chunk in answers.values()}
+        K = min(lengths, default=1)
+        if self.adapter is not None:
+            K = min(K, self.execute)
+        chunks = np.zeros((len(observations), K, self.spec.action_dim), np.float32)
+        for i, chunk in answers.items():
+            chunks[i] = chunk[:K] if self.adapter is None else self._grippers[i].actions(chunk[:K])
+        return chunks
+
+    def _request(self, i: int, observation: Observation) -> dict[str, Any]:
+        if self.adapter is not None:
+            return self.adapter.request(observation, self.spec)
+        request: dict[str, Any] = {f"observation/{name}": image for name, image in observation.images.items()}
+        request |= {"observation/state": observation.proprio, "prompt": observation.instruction}
+        if self._seeds[i] is not None:
+            request["seed"], self._seeds[i] = self._seeds[i], None
+        return request
+
+    def _chunk(self, data: str | bytes) -> npt.NDArray[np.float32]:
+        if isinstance(data, str):
+            raise ServerError(f"the server refused: {data.strip().splitlines()[-1] if data.strip() else data!r}")
+        answer = unpack(data)
+        key = "actions" if self.adapter is None else self.adapter.actions_key
+        actions = answer.get(key) if isinstance(answer, dict) else None
+        width = self.spec.action_dim
+        if not isinstance(actions, np.ndarray) or actions.ndim != 2 or actions.dtype.kind != "f" or len(actions) < 1:
+            found = f"{actions.dtype} {actions.shape}" if isinstance(actions, np.ndarray) else type(actions).__name__
+            raise ServerError(f"the answer's {key!r} is {found}, expected float (K, {width})")
+        if actions.shape[1] < width or not np.isfinite(actions).all():
+            raise ServerError(f"the answer's {key!r} {actions.shape} is too narrow for {width} numbers, or not finite")
+        if self.execute > len(actions):
+            raise ServerError(f"{len(actions)} actions, fewer than the {self.execute} to execute")
+        return actions[:, :width].astype(np.float32)
+
+    def close(self) -> None:
+        """End every connection; the next `reset` opens them anew."""
+        for i, socket in enumerate(self._sockets):
+            if socket is not None:
+                try:
+                    socket.close()
+                except Exception:
+                    pass  # it is gone either way
+            self._sockets[i] = None
