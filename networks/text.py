@@ -8,6 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from networks.prompts import load_tokenizer
+from networks.published import load_pretrained
+
 
 @dataclass
 class TextConfig:
@@ -37,15 +40,12 @@ class TextEmbedder:
     @torch.no_grad()
     def _encode(self, prompts: list[str]) -> Tensor:
         # The encoder lives only as long as this call: a run has a handful of distinct instructions.
-        from transformers import AutoTokenizer, ByT5Tokenizer, UMT5Config, UMT5EncoderModel
+        from transformers import ByT5Tokenizer, UMT5Config, UMT5EncoderModel
 
         config = self.config
         if config.checkpoint:
-            kwargs = {"revision": config.revision}
-            tokenizer = AutoTokenizer.from_pretrained(config.checkpoint, subfolder="tokenizer", **kwargs)
-            model = UMT5EncoderModel.from_pretrained(
-                config.checkpoint, subfolder="text_encoder", use_safetensors=True, **kwargs
-            )
+            tokenizer = load_tokenizer(config.checkpoint, "tokenizer", config.revision, "text")
+            model = load_pretrained(UMT5EncoderModel, config.checkpoint, "text_encoder", config.revision, what="text")
         else:
             tokenizer = ByT5Tokenizer()
             with torch.random.fork_rng():

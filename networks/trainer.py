@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from tqdm import tqdm
 from episodes.files import write_atomic, writing
 from episodes.settings import require, require_one_of
 from networks.checkpoint import load_optimizer, load_tensors, optimizer_tensors, reading, save_tensors
+from networks.scale import ScaleConfig
 
 Batches = Callable[[int], dict[str, Any]]
 """Step number -> one batch of numpy arrays; a pure function of the step, so that a resumed run draws the same data."""
@@ -45,6 +46,7 @@ class TrainerConfig:
     log_every: int = 50  # steps; the loss is read from the device only then
     checkpoint_every: int = 500  # steps between resumable checkpoints; 0: none
     wandb: str = ""  # project name; empty: no Weights & Biases
+    scale: ScaleConfig = field(default_factory=ScaleConfig)  # what makes a large model fit
 
     def __post_init__(self) -> None:
         require(self, steps=(0, inf), batch_size=(1, inf), accumulation=(1, inf), warmup=(0, inf), log_every=(1, inf))

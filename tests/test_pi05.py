@@ -460,8 +460,8 @@ def test_published_weights_find_their_places(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        (lambda t: t.pop("time_mlp_in.bias"), "time_mlp_in.bias is missing"),
-        (lambda t: t.update({"state_proj.weight": torch.zeros(2)}), "state_proj.weight has no place"),
+        (lambda t: t.pop("time_mlp_in.bias"), r"1 missing \(time_mlp_in.bias\)"),
+        (lambda t: t.update({"state_proj.weight": torch.zeros(2)}), r"1 unknown \(state_proj.weight\)"),
         (lambda t: t.update({"action_in_proj.weight": torch.zeros(32, 32)}), r"action_in_proj.weight is \(32, 32\)"),
     ],
 )
