@@ -83,6 +83,8 @@ class DistributionalModel(nn.Module):
     Differs from the paper: its 670 M backbone is not published; this is Gemma 3's own multi-modal class at that size.
     """
 
+    pretrained = ("encoder",)
+
     def __init__(self, config: DistributionalConfig) -> None:
         from transformers import Gemma3Config, Gemma3Model
 
