@@ -32,6 +32,7 @@ class Pi05Policy(Policy):
     """
 
     name = "pi05"
+    pretrained = ("model.paligemma", "model.gemma_expert")
 
     def __init__(self, config: Pi05Config, spec: EnvSpec, seed: int = 0, device: str = "cpu") -> None:
         super().__init__()

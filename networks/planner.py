@@ -1,8 +1,7 @@
 """What a training needs, found before any weight exists: one step traced on tensors without memory, and the sums.
 
-    per device  = trained (4 + 4 + s + 4 e) + frozen f + activations(micro-batch)            one device
-                  + 4 trained                                                                DDP: its gradient buckets
-                  = [ ... ] / N + 3 * 4 (trained + frozen) / blocks + activations             FSDP over N
+    per device  = trained (4 + 4 + s + 4 e) + frozen f + activations(micro-batch)       one device, and each of DDP
+                = (first two terms) / N + 3 * 4 (trained + frozen) / blocks + activations       each of FSDP's N
 
 in bytes per parameter: 4 weight, 4 gradient, s = 8 AdamW state (2 in 8 bits), e = 1 with averaged weights, f = 4 or 2.
 FSDP holds two gathered blocks and the gradient of one. Activations are what the traced step keeps for its backward pass
@@ -77,11 +76,10 @@ class Way:
             trained = f.outside + self.lora_rank * f.adapted
             frozen = f.parameters - f.outside
         share = devices if self.sharded else 1
-        buckets = 4 * trained if devices > 1 and not self.sharded else 0
         gathered = 3 * 4 * (trained + frozen) / f.blocks if self.sharded and devices > 1 else 0
         parts = {
             "weights": (4 * trained + (2 if self.lora_rank else 4) * frozen) / share + gathered,
-            "gradients": 4 * trained / share + buckets,
+            "gradients": 4 * trained / share,
             "optimizer": ((2 if self.bits8 else 8) + 4 * ema) * trained / share,
             "activations": f.activations(batch, checkpointing),
         }
@@ -105,7 +103,6 @@ WAYS = (
     Way("FSDP", sharded=True),
     Way("8-bit AdamW", bits8=True),
     Way("LoRA 16", lora_rank=16),
-    Way("LoRA 16 FSDP", sharded=True, lora_rank=16),
 )
 
 
@@ -114,9 +111,9 @@ def footprint(
 ) -> Footprint:
     """Trace one training step of `build()` on `batch(1)` and `batch(2)` without allocating anything."""
     from torch._subclasses.fake_tensor import FakeTensorMode
+    from transformers.initialization import no_init_weights
 
-    with FakeTensorMode():
-        torch.manual_seed(0)
+    with FakeTensorMode(), no_init_weights():  # what they would be filled with cannot be computed either
         module = build().train()
         kept = [_kept_bytes(module, batch(n), bf16) for n in (1, 2)]
         enable_checkpointing(module)

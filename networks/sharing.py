@@ -1,4 +1,4 @@
-"""A trained model as a folder that can be shared: safetensors, config.json, and a model card made of its run's facts."""
+"""A trained model as a folder that can be shared: safetensors, config.json, and a card made of its run's facts."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def save_pretrained(trained: Path, folder: Path, facts: CardFacts) -> Path:
 
 
 def push_to_hub(folder: Path, repo: str, private: bool = True, api: Any = None) -> str:
-    """Upload a folder of `save_pretrained` as the hub repository `repo` (made if need be); returns the commit's address.
+    """Upload a folder of `save_pretrained` as the hub repository `repo` (made if need be); returns its commit's URL.
 
     The key is the hub library's own (`hf auth login`, or HF_TOKEN); it is never read here, and errors do not show it.
     Errors: no such folder, no network, no key or no right to write is a ValueError of one line.
@@ -109,7 +109,6 @@ def push_to_hub(folder: Path, repo: str, private: bool = True, api: Any = None) 
         )  # fmt: skip
     except Exception as error:  # whatever the network and the hub answer
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ValueError(
-            one_line(_KEY.sub("hf_...", f"hub repository {repo}: {line[:300]}; try `hf auth login`"))
-        ) from None
+        said = _KEY.sub("hf_...", line)[:300]
+        raise ValueError(one_line(f"hub repository {repo}: {said}; try `hf auth login`")) from None
     return str(getattr(done, "commit_url", done))
