@@ -27,7 +27,6 @@ from experiments.checks import check_device, refusing
 from experiments.pinned import pin
 from experiments.run_folder import environment, write_json
 from experiments.schemas import TrainConfig
-from experiments.stages import fit_latents
 from valuefns.make import make_value, reads_latents
 
 schemas.register()
@@ -60,12 +59,8 @@ def run(config: DictConfig) -> None:
             facts = environment(settings.device) | {"processes": accelerator.num_processes, "checkpoints": checkpoints}
             write_json(out / "environment.json", facts)
         if settings.part == "value":
-            fitted = latents
-            if latents is not None:
-                with accelerator.main_process_first():  # the others find it in the cache
-                    fitted = fit_latents(settings, store) if not latents.vae.checkpoint else latents
-            value = make_value(part, fitted or settings.latents, settings.seed, settings.device)
-            value.fit(store, out).save(out)
+            value = make_value(part, latents or settings.latents, settings.seed, settings.device)
+            value.fit(store, out).save(out)  # latents that are not published are fitted by all processes together
         else:
             labels = Labels.load(Path(settings.labels), store) if settings.labels else bc(store, [], settings.labeller)
             policy = make_policy(part, store.spec, settings.seed, settings.device)

@@ -48,7 +48,7 @@ def test_two_processes_follow_the_curve_of_one_also_when_they_are_stopped_and_go
     launch(two, 2, accumulation=1)
     assert not (two / "resume.safetensors").exists()
     assert json.loads((two / "model" / "config.json").read_text())["processes"] == 2
-    assert len(curve(one)) == len(curve(two)) == 30 and curve(one)[-1] < 0.5 * curve(one)[0]
+    assert len(curve(one)) == len(curve(two)) == 30 and sum(curve(one)[-5:]) < 0.5 * sum(curve(one)[:5])
     np.testing.assert_allclose(curve(two), curve(one), rtol=1e-5)
     ours, theirs = (load_tensors(folder / "model" / "model.safetensors")[0] for folder in (one, two))
     for key in ours:
