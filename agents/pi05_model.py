@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from agents.pi05_expert import Expert, PrefixKeys, time_features
 from networks.flow_matching import integrate, interpolate, velocity
+from networks.planner import enable_checkpointing
 from networks.trainer import TrainerConfig
 
 
@@ -146,7 +147,7 @@ class Pi05Model(nn.Module):
 
     def enable_gradient_checkpointing(self) -> None:
         """Recompute the image tower and the expert in the backward pass; the prefix, whose keys are kept, is not."""
-        self.paligemma.vision_tower.gradient_checkpointing_enable()
+        enable_checkpointing(self.paligemma.vision_tower)
         self.gemma_expert.checkpointing = True
 
     def encode_images(self, images: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two busy processes with two threads each collapse on two cores
 
@@ -52,7 +53,9 @@ def run_all(config: DictConfig) -> None:
     check(settings)
     run = RunFolder("value_bench", config, f"Value benchmark: {', '.join(settings.models)}")
     print(f"{'Continuing' if run.continued else 'Run'} {run.path}", flush=True)
-    used = {"valuefns": {name: settings.valuefns[name] for name in settings.models if name in settings.valuefns}}
+    used: dict[str, Any] = {
+        "valuefns": {name: settings.valuefns[name] for name in settings.models if name in settings.valuefns}
+    }
     if any(map(reads_latents, used["valuefns"].values())):
         used |= {"latents": settings.latents}
     used, checkpoints = pin(used, run.facts.get("checkpoints"))

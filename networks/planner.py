@@ -157,7 +157,8 @@ def _kept_bytes(module: nn.Module, batch: dict[str, Tensor], bf16: bool) -> floa
 
 def enable_checkpointing(module: nn.Module) -> None:
     """Recompute the blocks of every part that can (diffusers', transformers' and our own classes), outermost first."""
-    for name in ("enable_gradient_checkpointing", "gradient_checkpointing_enable"):
+    names = ("enable_gradient_checkpointing", "activation_checkpointing_enable", "gradient_checkpointing_enable")
+    for name in names:  # diffusers' and ours, transformers', older transformers'
         if callable(switch := getattr(module, name, None)):
             switch()
             return

@@ -42,7 +42,7 @@ def model_card(config: dict[str, Any], facts: CardFacts) -> str:
         license="other",
         license_name="to-be-chosen",  # whoever publishes decides; what it started from may bind them
         tags=["robotics", "foresight", kind],
-        **({"base_model": bases} if bases else {}),
+        base_model=bases or None,
     )
     lines = [f"---\n{head.to_yaml()}\n---", f"# {facts.title or kind}", ""]
     lines += [f"A `{kind}` trained with Foresight. Licence: to be chosen by whoever publishes it.", ""]
