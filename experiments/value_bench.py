@@ -53,10 +53,9 @@ def run_all(config: DictConfig) -> None:
     check(settings)
     run = RunFolder("value_bench", config, f"Value benchmark: {', '.join(settings.models)}")
     print(f"{'Continuing' if run.continued else 'Run'} {run.path}", flush=True)
-    used: dict[str, Any] = {
-        "valuefns": {name: settings.valuefns[name] for name in settings.models if name in settings.valuefns}
-    }
-    if any(map(reads_latents, used["valuefns"].values())):
+    asked = {name: settings.valuefns[name] for name in settings.models if name in settings.valuefns}
+    used: dict[str, Any] = {"valuefns": asked}
+    if any(map(reads_latents, asked.values())):
         used |= {"latents": settings.latents}
     used, checkpoints = pin(used, run.facts.get("checkpoints"))
     settings = replace(settings, valuefns=settings.valuefns | used.pop("valuefns"), **used)

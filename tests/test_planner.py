@@ -90,3 +90,30 @@ def test_too_little_memory_is_said_before_training(monkeypatch: pytest.MonkeyPat
 def test_a_value_without_weights_has_no_plan() -> None:
     assert planned_value(composed("valuefn=constant").valuefn, LatentsConfig(), 2, 64) is None
     assert isinstance(planned_value(tiny.viva(), LatentsConfig("patch_pca"), 2, 64), Planned)
+
+
+@pytest.mark.parametrize("name", ["viva", "wvm", "distributional", "pi05"])
+def test_recomputing_activations_changes_no_gradient(name: str) -> None:
+    size = 64 if name == "pi05" else 32
+    if name == "pi05":
+        planned = planned_policy(composed("policy=pi05_tiny").policy, 2, size)
+    else:
+        latents = LatentsConfig("wan_vae") if name == "wvm" else tiny.PCA
+        planned = planned_value(getattr(tiny, name)(), latents, 2, size)
+    assert planned is not None
+
+    def gradients(recompute: bool) -> list[torch.Tensor]:
+        torch.manual_seed(0)
+        module = planned.build().train()
+        for p in module.parameters():
+            p.data.add_(0.05 * torch.randn_like(p))  # fresh gates are zero
+        if recompute:
+            planner.enable_checkpointing(module)
+        torch.manual_seed(1)
+        module(planned.batch(2)).sum().backward()
+        return [p.grad for p in module.parameters() if p.grad is not None]
+
+    plain, again = gradients(False), gradients(True)
+    assert len(plain) == len(again) > 10 and any(g.abs().max() > 0 for g in plain)
+    for a, b in zip(plain, again, strict=True):
+        torch.testing.assert_close(a, b)
