@@ -6,10 +6,13 @@ examples/convert_jax_model_to_pytorch.py writes, and what lerobot/policies/pi05/
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import nn
 
 from networks.hub import locate
+from networks.memory import require_memory
 from networks.published import read_header, refuse
 
 VISION = "paligemma_with_expert.paligemma.model.vision_tower.vision_model."
@@ -58,6 +61,14 @@ def our_name(published: str) -> str:
         if published.startswith(theirs):
             return ours + published.removeprefix(theirs)
     return published
+
+
+def require_room(source: str, revision: str = "main") -> None:
+    """Raise a MemoryError when the weights of `source` do not fit into memory in float32; it reads no tensor."""
+    named = f"pi05 weights {source}"
+    there = read_header(locate(source, revision, ["model.safetensors"], "pi05 weights").folder, named)
+    size = 4 * sum(math.prod(shape) for shape in there.values())
+    require_memory(size, "cpu", named, "use a machine with more memory")
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 from networks.hub import locate
+from networks.latents import LatentsConfig
 from valuefns.make import reads_latents
 
 NAMED = {
@@ -41,6 +42,8 @@ def _pinned(value: Any, where: str, facts: Facts, known: Mapping[str, dict[str, 
     changes: dict[str, Any] = {}
     for name in names:
         if name == "latents" and "valuefn" in names and not reads_latents(getattr(value, "valuefn")):  # noqa: B009
+            continue
+        if isinstance(value, LatentsConfig) and name == "vae" and value.name != "wan_vae":
             continue
         changes[name] = _pinned(getattr(value, name), f"{where}.{name}".lstrip("."), facts, known)
     for name, revision in NAMED.items():

@@ -19,7 +19,7 @@ class ScaleConfig:
     activation_checkpointing: bool = False  # recompute activations block by block in the backward pass
     lora_rank: int = 0  # of low-rank adapters on the pretrained part (peft), merged at the end; 0: train all of it
     lora_alpha: float = 0.0  # scale of the adapters, alpha / rank; 0: the rank
-    frozen_dtype: str = "float32"  # of parameters that are not trained: float32 or bf16
+    frozen_dtype: str = "float32"  # of what adapters freeze: float32 or bf16
 
     def __post_init__(self) -> None:
         require(self, lora_rank=(0, inf), lora_alpha=(0, inf))

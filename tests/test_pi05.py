@@ -473,6 +473,13 @@ def test_weights_of_something_else_are_refused(change, named: str, tmp_path: Pat
         make_policy(config(prefix=dataclasses.replace(PREFIX, layers=1), checkpoint=str(tmp_path)), SPEC)
 
 
+def test_too_little_memory_is_said_before_anything_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_file(published(), tmp_path / "model.safetensors")
+    monkeypatch.setattr("networks.memory.free_bytes", lambda device: 1000)
+    with pytest.raises(MemoryError, match=r"pi05 weights .* needs 0\.0 GiB on cpu, 0\.0 GiB are free"):
+        make_policy(config(checkpoint=str(tmp_path)), SPEC)
+
+
 def test_an_unreadable_checkpoint_is_named(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"not weights")
     for checkpoint in (str(tmp_path), str(tmp_path / "none"), "nobody/nothing"):  # the hub is off in tests

@@ -38,6 +38,9 @@ def test_every_revision_becomes_its_commit_and_a_continued_run_keeps_it(monkeypa
     asked.clear()
     tiny = composed("latents=wan_vae", "valuefn=constant")  # reads no latents, so their VAE is nobody's business
     assert pin(tiny) == (tiny, {}) and not asked
+    for preset in ("tiny", "small"):  # patch_pca stands in for the VAE, whatever checkpoint that one's settings name
+        settings = composed(f"preset={preset}")
+        assert pin(settings) == (settings, {}) and not asked
 
 
 def test_settings_that_came_later_leave_old_addresses_valid() -> None:
