@@ -32,6 +32,7 @@ class Pi05Policy(Policy):
     """
 
     name = "pi05"
+    pretrained = ("model.paligemma", "model.gemma_expert")
 
     def __init__(self, config: Pi05Config, spec: EnvSpec, seed: int = 0, device: str = "cpu") -> None:
         super().__init__()
@@ -54,8 +55,9 @@ class Pi05Policy(Policy):
         """
         from transformers.initialization import no_init_weights
 
-        from agents.pi05_convert import load_published
+        from agents.pi05_convert import load_published, require_room
 
+        require_room(config.checkpoint, config.revision)
         with no_init_weights():
             policy = cls(config, spec)
         load_published(policy.model, config.checkpoint, config.revision)

@@ -6,11 +6,14 @@ examples/convert_jax_model_to_pytorch.py writes, and what lerobot/policies/pi05/
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+import math
 
 import torch
 from torch import nn
+
+from networks.hub import locate
+from networks.memory import require_memory
+from networks.published import read_header, refuse
 
 VISION = "paligemma_with_expert.paligemma.model.vision_tower.vision_model."
 PALIGEMMA = "paligemma_with_expert.paligemma.model."
@@ -60,48 +63,40 @@ def our_name(published: str) -> str:
     return published
 
 
+def require_room(source: str, revision: str = "main") -> None:
+    """Raise a MemoryError when the weights of `source` do not fit into memory in float32; it reads no tensor."""
+    named = f"pi05 weights {source}"
+    there = read_header(locate(source, revision, ["model.safetensors"], "pi05 weights").folder, named)
+    size = 4 * sum(math.prod(shape) for shape in there.values())
+    require_memory(size, "cpu", named, "use a machine with more memory")
+
+
 @torch.no_grad()
 def load_published(model: nn.Module, source: str, revision: str = "main") -> None:
     """Copy the published weights of `source` (a hub id, or a folder with model.safetensors) into a `Pi05Model`.
 
-    Every parameter must be in the file with its shape, and the file may hold nothing else: a missing, unknown or
-    misshapen tensor, an unreadable file or an unknown source is a ValueError that names it.
+    Every parameter must be in the file with its shape, and the file may hold nothing else: missing, unknown or
+    misshapen tensors, an unreadable file or an unknown source are a ValueError of one line that names them.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
     parameters = dict(model.named_parameters())
     shape = model.config.prefix  # type: ignore[union-attr]
     wanted = published_keys(shape.layers, shape.vision_layers)
     assert {our_name(key) for key in wanted} == set(parameters), "the key list does not cover this architecture"
-    path = _file(source, revision)
-    try:
-        with safe_open(path, "pt") as file:
-            found = {key.removeprefix("model."): key for key in file.keys()}  # noqa: SIM118  not a dict
-            if EMBEDDING not in found and TIED in found:
-                found[EMBEDDING] = found[TIED]
-            for key in sorted(set(wanted) - set(found)):
-                raise ValueError(f"pi05 weights {source}: {key} is missing; name a pi0.5 checkpoint (not pi0)")
-            for key in sorted(set(found) - set(wanted) - {TIED, UNUSED}):
-                raise ValueError(f"pi05 weights {source}: {key} has no place here; name a pi0.5 checkpoint")
-            for key in wanted:
-                tensor, ours = file.get_tensor(found[key]), parameters[our_name(key)]
-                if tensor.shape != ours.shape:
-                    raise ValueError(
-                        f"pi05 weights {source}: {key} is {tuple(tensor.shape)}, expected {tuple(ours.shape)}; "
-                        "set policy.prefix and policy.expert to the checkpoint's shape"
-                    )
-                ours.copy_(tensor)
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"pi05 weights {source}: not a readable safetensors file ({error})") from None
-
-
-def _file(source: str, revision: str) -> Any:
-    if Path(source).is_dir():
-        return Path(source) / "model.safetensors"
-    from huggingface_hub import hf_hub_download
-
-    try:
-        return hf_hub_download(source, "model.safetensors", revision=revision)
-    except (OSError, ValueError) as error:
-        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"pi05 weights {source!r}: {line}; name a folder, or set policy.checkpoint=''") from None
+    named = f"pi05 weights {source}"
+    folder = locate(source, revision, ["model.safetensors"], "pi05 weights").folder
+    there = read_header(folder, named)
+    found = {key.removeprefix("model."): key for key in there}
+    if EMBEDDING not in found and TIED in found:
+        found[EMBEDDING] = found[TIED]
+    both = [(k, there[found[k]], parameters[our_name(k)].shape) for k in wanted if k in found]
+    info = {
+        "missing_keys": set(wanted) - set(found),
+        "unexpected_keys": set(found) - set(wanted) - {TIED, UNUSED},
+        "mismatched_keys": [row for row in both if row[1] != tuple(row[2])],
+    }
+    refuse(info, named, "name a pi0.5 checkpoint (not pi0), and its shape in policy.prefix and policy.expert")
+    with safe_open(folder / "model.safetensors", "pt") as file:
+        for key in wanted:
+            parameters[our_name(key)].copy_(file.get_tensor(found[key]))

@@ -80,6 +80,7 @@ class Expert(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(ExpertLayer(config, i) for i in range(layers))
         self.norm = AdaRMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.checkpointing = False
 
 
 def time_features(tau: Tensor, width: int) -> Tensor:

@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from agents.pi05_expert import Expert, PrefixKeys, time_features
 from networks.flow_matching import integrate, interpolate, velocity
+from networks.planner import enable_checkpointing
 from networks.trainer import TrainerConfig
 
 
@@ -98,6 +100,8 @@ class Pi05Model(nn.Module):
     sub-task prediction, no knowledge insulation).
     """
 
+    pretrained = ("paligemma", "gemma_expert")
+
     def __init__(self, config: Pi05Config, P: int, A: int) -> None:
         from transformers import GemmaConfig, PaliGemmaConfig, PaliGemmaModel
 
@@ -141,6 +145,11 @@ class Pi05Model(nn.Module):
             self.register_buffer(f"{name}_low", -torch.ones(size))
             self.register_buffer(f"{name}_high", torch.ones(size))
 
+    def enable_gradient_checkpointing(self) -> None:
+        """Recompute the image tower and the expert in the backward pass; the prefix, whose keys are kept, is not."""
+        enable_checkpointing(self.paligemma.vision_tower)
+        self.gemma_expert.checkpointing = True
+
     def encode_images(self, images: Tensor) -> Tensor:
         """Image tokens (B, L, D) of uint8 images (B, V, H, W, 3), one view after the other."""
         pixels = images.flatten(0, 1).permute(0, 3, 1, 2).float() / 127.5 - 1
@@ -177,7 +186,10 @@ class Pi05Model(nn.Module):
         mask = torch.cat([prefix.mask, own], 1)[:, None, None, :].expand(-1, 1, K, -1)
         rope = self.paligemma.language_model.rotary_emb(x, prefix.lengths[:, None] + positions(own))
         for layer in self.gemma_expert.layers:
-            x = layer(x, condition, rope, mask, prefix)
+            if self.gemma_expert.checkpointing and torch.is_grad_enabled():
+                x = checkpoint(layer, x, condition, rope, mask, prefix, use_reentrant=False)
+            else:
+                x = layer(x, condition, rope, mask, prefix)
         x, _ = self.gemma_expert.norm(x, condition)
         return self.action_out_proj(x).float()
 

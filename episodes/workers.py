@@ -32,8 +32,14 @@ ONE_THREAD = {
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
+BACKEND = "FORESIGHT_WORKERS"
+"""Environment variable: `local` (the default), or `ray`, `ray:ADDRESS` for the machines of a Ray cluster."""
+
+
 def map_jobs(fn: Callable[[J], R], jobs: Iterable[J], workers: int = 2) -> Iterator[R]:
     """Yield fn(job) for each job, in the order of the jobs, computed on `workers` spawned processes.
+
+    Where the environment variable FORESIGHT_WORKERS says `ray`, they are workers of a Ray cluster (workers_ray.py).
 
     At most 2 * workers jobs are in flight, so `jobs` may be an endless generator and results never pile up. `fn` and
     the jobs are sent by pickle: `fn` is a module-level function (or a functools.partial of one). Workers start with one
@@ -52,6 +58,13 @@ def map_jobs(fn: Callable[[J], R], jobs: Iterable[J], workers: int = 2) -> Itera
         pickle.dumps(fn)
     except Exception as error:
         raise ValueError(f"map_jobs: {fn!r} cannot be sent to a worker; use a module-level function") from error
+    backend, _, address = os.environ.get(BACKEND, "local").partition(":")
+    if backend == "ray":
+        from episodes.workers_ray import map_ray
+
+        return map_ray(fn, jobs, workers, address or "auto")
+    if backend != "local":
+        raise ValueError(f"{BACKEND}={backend!r}: choose local, ray or ray:ADDRESS")
     return _map_processes(fn, jobs, workers)
 
 

@@ -86,5 +86,5 @@ def refusing(command: str) -> Iterator[None]:
     """End the command with one line for what its user can mend: bad input, a full disk, a library that is missing."""
     try:
         yield
-    except (ValueError, ImportError, FloatingPointError) as error:
+    except (ValueError, ImportError, FloatingPointError, MemoryError) as error:
         sys.exit(one_line(f"{command}: {error}"))

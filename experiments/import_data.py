@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from episodes.importing import FORMATS, Known, import_dataset
+from episodes.importing.oxe import OXE, oxe_known
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -28,6 +29,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--cameras", help="comma-separated names; without it all")
     parser.add_argument("--state", help="comma-separated vectors that make the proprioception")
     parser.add_argument("--skip", default="", help="comma-separated numbers of source episodes to leave out")
+    parser.add_argument("--oxe", choices=tuple(OXE), help="an Open X-Embodiment data set: its conventions are known")
     parser.add_argument("--spec", type=Path, help="a JSON file of EnvSpec fields that the source does not say")
     return parser.parse_args(arguments)
 
@@ -49,7 +51,7 @@ def known_from(args: argparse.Namespace) -> Known:
             raise ValueError(f"{args.spec}: {error}; give a JSON object of EnvSpec fields") from error
         if not isinstance(spec, dict):
             raise ValueError(f"{args.spec}: holds no JSON object; give one of EnvSpec fields")
-    return Known(
+    known = Known(
         spec=spec,
         success=None if args.success is None else args.success == "yes",
         instruction=args.instruction,
@@ -58,6 +60,7 @@ def known_from(args: argparse.Namespace) -> Known:
         state=names(args.state),
         skip=frozenset(map(int, skip)),
     )
+    return oxe_known(args.oxe, known) if args.oxe else known
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -28,6 +28,7 @@ from episodes.workers import map_jobs
 from experiments import schemas
 from experiments.checks import check_common, refusing
 from experiments.method_table import rebuild
+from experiments.pinned import pin
 from experiments.run_folder import NOT_IDENTITY, digest, read_json, write_json
 from experiments.schemas import MethodStudyConfig
 from experiments.stages import Arm, ArmJob, collect, load_values, run_arm, score, share_first_iteration
@@ -61,6 +62,7 @@ def run_all(config: DictConfig) -> None:
     """Run the missing cells of one task and data seed, then rebuild the table of all tasks."""
     settings = OmegaConf.to_object(config)
     assert isinstance(settings, MethodStudyConfig)
+    settings, _ = pin(settings)  # the commits are in each cell's settings
     arms = planned(settings)
     check_common(settings)
     for value in settings.values.values():

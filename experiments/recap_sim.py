@@ -34,6 +34,7 @@ from episodes.store import EpisodeStore
 from episodes.workers import map_jobs
 from experiments import schemas
 from experiments.checks import check, refusing
+from experiments.pinned import pin
 from experiments.report.page import write_report
 from experiments.run_folder import RunFolder, write_json
 from experiments.schemas import RecapSimConfig
@@ -56,6 +57,8 @@ def run_all(config: DictConfig) -> None:
     check(settings)
     run = RunFolder("recap_sim", config, title(settings))
     print(f"{'Continuing' if run.continued else 'Run'} {run.path}", flush=True)
+    settings, checkpoints = pin(settings, run.facts.get("checkpoints"))
+    run.record("checkpoints", checkpoints)
     with run.stage("collect"):
         store = collect(settings)
         successes = sum(row["success"] for row in store.index)

@@ -20,12 +20,23 @@ from omegaconf import DictConfig, OmegaConf
 
 from episodes.files import remove_temporary, write_atomic, writer_lock, writing
 from episodes.store_index import named
+from networks.scale import ScaleConfig
 
 T = TypeVar("T")
 
-PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "gymnasium", "robosuite", "mujoco", "numpy")
+PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "peft", "gymnasium", "robosuite", "mujoco", "numpy")
 NOT_IDENTITY = ("runs", "cache", "fresh", "workers", "videos")
 """Settings that change where or how fast a run happens, not what it computes."""
+
+
+LATER = {
+    "scale": asdict(ScaleConfig()),
+    "vision_checkpoint": "",
+    "vision_revision": "main",
+    "language_checkpoint": "",
+    "language_revision": "main",
+}
+"""Settings that came later and their defaults, which `digest` leaves out: what was made before them stays valid."""
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -55,7 +66,14 @@ def _plain(value: Any) -> Any:
 def digest(*parts: Any) -> str:
     """A short content address of settings: dataclasses, dicts, strings, numbers."""
     plain = [asdict(p) if is_dataclass(p) and not isinstance(p, type) else p for p in parts]
-    return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(_first(plain), sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _first(value: Any) -> Any:
+    """The value without the settings of LATER that have their default."""
+    if isinstance(value, dict):
+        return {k: _first(v) for k, v in value.items() if not (k in LATER and v == LATER[k])}
+    return [_first(v) for v in value] if isinstance(value, (list, tuple)) else value
 
 
 def command_line() -> str:
@@ -93,8 +111,15 @@ class RunFolder:
         self.facts.setdefault("stages", {})
         self.facts["finished"] = None
         write_atomic(self.path / "config.yaml", OmegaConf.to_yaml(config, resolve=True).encode())
+        self._device = config.device
         write_json(self.path / "environment.json", environment(config.device))
         write_json(known, self.facts)
+
+    def record(self, name: str, facts: Any) -> None:
+        """Keep facts that are only known once the run has begun, beside the environment and for a continued run."""
+        self.facts[name] = facts
+        write_json(self.path / "run.json", self.facts)
+        write_json(self.path / "environment.json", environment(self._device) | {name: facts})
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

@@ -112,6 +112,31 @@ class RecapSimConfig:
 
 
 @dataclass
+class PlanConfig(RecapSimConfig):
+    """`python experiments/plan.py`: what the training of these settings needs."""
+
+    gpu: float = 80.0  # GiB of memory of one GPU
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self, gpu=(0.1, 10_000))
+
+
+@dataclass
+class TrainConfig(RecapSimConfig):
+    """`python experiments/train.py`: one value function or policy on a recorded store."""
+
+    store: str = MISSING  # folder of an episode store
+    out: str = MISSING  # folder to train in and save to
+    part: str = "value"  # value or policy
+    labels: str = ""  # file of labels a policy learns from; empty: behaviour cloning of every step
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_one_of(self, part=("value", "policy"))
+
+
+@dataclass
 class StudyConfig:
     """Which cells of a study to run, and where they are kept."""
 
@@ -292,6 +317,8 @@ def register() -> None:
     """Register the schemas, once; every experiment calls it before Hydra composes."""
     store = ConfigStore.instance()
     store.store("recap_sim_schema", RecapSimConfig)
+    store.store("plan_schema", PlanConfig)
+    store.store("train_schema", TrainConfig)
     store.store("recap_study_schema", RecapStudyConfig)
     store.store("method_study_schema", MethodStudyConfig)
     store.store("rank_datasets_schema", RankDatasetsConfig)

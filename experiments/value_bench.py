@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two busy processes with two threads each collapse on two cores
 
@@ -24,6 +25,7 @@ from experiments.bench_files import load_scores, save_scores, saved
 from experiments.bench_schemas import ValueBenchConfig
 from experiments.bench_stages import make_bench, tested_of, trained
 from experiments.checks import check_backend, check_device, refusing
+from experiments.pinned import pin
 from experiments.report.bench_page import draw_bench_videos, write_bench_report
 from experiments.run_folder import RunFolder, write_json
 from valuefns.bench.annotations import write_csv
@@ -51,6 +53,13 @@ def run_all(config: DictConfig) -> None:
     check(settings)
     run = RunFolder("value_bench", config, f"Value benchmark: {', '.join(settings.models)}")
     print(f"{'Continuing' if run.continued else 'Run'} {run.path}", flush=True)
+    asked = {name: settings.valuefns[name] for name in settings.models if name in settings.valuefns}
+    used: dict[str, Any] = {"valuefns": asked}
+    if any(map(reads_latents, asked.values())):
+        used |= {"latents": settings.latents}
+    used, checkpoints = pin(used, run.facts.get("checkpoints"))
+    settings = replace(settings, valuefns=settings.valuefns | used.pop("valuefns"), **used)
+    run.record("checkpoints", checkpoints)
     with run.stage("episodes"):
         bench = make_bench(settings)
         tested = tested_of(bench)

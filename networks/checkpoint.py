@@ -54,8 +54,29 @@ def reading(path: Path, way_out: str = "name another folder or train again") -> 
 def save_module(folder: Path, module: nn.Module, config: dict[str, Any]) -> None:
     """Save a module as folder/model.safetensors and folder/config.json; the config is written first."""
     text = json.dumps(config, indent=1, sort_keys=True).encode()
+    tensors = module_state(module)  # of a sharded module every process gives its part
+    if torch.distributed.is_available() and torch.distributed.is_initialized() and torch.distributed.get_rank() != 0:
+        return
     write_atomic(folder / "config.json", text)
-    save_tensors(folder / "model.safetensors", module.state_dict(), {"config_sha256": hashlib.sha256(text).hexdigest()})
+    save_tensors(folder / "model.safetensors", tensors, {"config_sha256": hashlib.sha256(text).hexdigest()})
+
+
+def is_sharded(module: nn.Module) -> bool:
+    """Whether the parameters are DTensors, each process holding a part."""
+    if not torch.distributed.is_available() or not torch.distributed.is_initialized():
+        return False
+    from torch.distributed.tensor import DTensor
+
+    return any(isinstance(p, DTensor) for p in module.parameters())
+
+
+def module_state(module: nn.Module) -> dict[str, Tensor]:
+    """The module's state dict; of a sharded one, gathered on the CPU of the first process (empty on the others)."""
+    if not is_sharded(module):
+        return module.state_dict()
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+
+    return get_model_state_dict(module, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
 
 
 def load_config(folder: Path) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from networks.published import load_pretrained
+
 
 @dataclass
 class CogVideoXConfig:
@@ -28,18 +30,19 @@ class CogVideoXConfig:
 def load_cogvideox(config: CogVideoXConfig, dtype: torch.dtype = torch.float32) -> Any:
     """Return a `CogVideoXTransformer3DModel`, published weights or a random one of `config`'s shape.
 
-    A checkpoint that cannot be found is diffusers' own OSError, which names it; one without rotary positions (the 2B
-    model) or with patches in time (1.5) is a ValueError.
+    A checkpoint that cannot be found, in which one tensor does not fit, without rotary positions (the 2B model) or with
+    patches in time (1.5) is a ValueError.
     """
     from diffusers import CogVideoXTransformer3DModel
 
     if config.checkpoint:
-        model = CogVideoXTransformer3DModel.from_pretrained(
+        model = load_pretrained(
+            CogVideoXTransformer3DModel,
             config.checkpoint,
-            subfolder="transformer",
-            revision=config.revision,
-            torch_dtype=dtype,
-            use_safetensors=True,
+            "transformer",
+            config.revision,
+            what="cogvideox",
+            dtype=dtype,
         )
         if not model.config.use_rotary_positional_embeddings or model.config.patch_size_t is not None:
             raise ValueError(f"transformer {config.checkpoint!r}: not a CogVideoX-5b; name one, or set checkpoint=''")

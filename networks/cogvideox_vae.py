@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from episodes.settings import require
+from networks.published import load_pretrained
 from networks.trainer import Trainer, TrainerConfig
 
 STRIDE = 4
@@ -137,9 +138,7 @@ def _load(config: CogVideoXVAEConfig) -> Any:
     from diffusers import AutoencoderKLCogVideoX
 
     if config.checkpoint:
-        return AutoencoderKLCogVideoX.from_pretrained(
-            config.checkpoint, subfolder="vae", revision=config.revision, use_safetensors=True
-        )
+        return load_pretrained(AutoencoderKLCogVideoX, config.checkpoint, "vae", config.revision, what="cogvideox vae")
     return AutoencoderKLCogVideoX(
         block_out_channels=tuple(config.widths),
         latent_channels=config.channels,

@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from episodes.files import one_line
+from networks.hub import locate
+
 
 class PromptTokenizer:
     """Tokens of prompts: a published tokenizer (hub id or folder), or bytes (ByT5, no files) where `source` is empty.
@@ -35,14 +38,24 @@ class PromptTokenizer:
         return tokens, mask
 
     def _load(self) -> Any:
-        from transformers import AutoTokenizer, ByT5Tokenizer
+        if self.source:
+            return load_tokenizer(self.source, "", self.revision, self.owner)
+        from transformers import ByT5Tokenizer
 
-        if not self.source:
-            return ByT5Tokenizer()
-        try:
-            return AutoTokenizer.from_pretrained(self.source, revision=self.revision, trust_remote_code=False)
-        except (OSError, ValueError) as error:
-            line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise ValueError(
-                f"{self.owner} tokenizer {self.source!r}: {line}; name a folder, or accept its licence"
-            ) from None
+        return ByT5Tokenizer()
+
+
+def load_tokenizer(source: str, subfolder: str, revision: str, owner: str) -> Any:
+    """Return a published tokenizer: the files of `subfolder` of a hub id or folder; it runs no code of theirs."""
+    from transformers import AutoTokenizer
+
+    prefix = f"{subfolder}/" if subfolder else ""
+    patterns = [f"{prefix}{name}" for name in ("*.json", "*.txt", "*.model")]
+    folder = locate(source, revision, patterns, f"{owner} tokenizer").folder / subfolder
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # its files decide what their parsers raise
+        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ValueError(
+            one_line(f"{owner} tokenizer {source!r}: {line}; name a folder, or accept its licence")
+        ) from None

@@ -9,6 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from networks.prompts import load_tokenizer
+from networks.published import load_pretrained
+
 
 @dataclass
 class TextConfig:
@@ -77,14 +80,11 @@ class T5Embedder(TextEmbedder):
 
 def _tokenizer_and_encoder(config: TextConfig, settings: Any, encoder: Any) -> tuple[Any, Any]:
     """The published tokenizer and encoder, or bytes and a random encoder of `config`'s shape."""
-    from transformers import AutoTokenizer, ByT5Tokenizer
+    from transformers import ByT5Tokenizer
 
     if config.checkpoint:
-        kwargs = {"revision": config.revision}
-        tokenizer = AutoTokenizer.from_pretrained(config.checkpoint, subfolder="tokenizer", **kwargs)
-        return tokenizer, encoder.from_pretrained(
-            config.checkpoint, subfolder="text_encoder", use_safetensors=True, **kwargs
-        )
+        tokenizer = load_tokenizer(config.checkpoint, "tokenizer", config.revision, "text")
+        return tokenizer, load_pretrained(encoder, config.checkpoint, "text_encoder", config.revision, what="text")
     tokenizer = ByT5Tokenizer()
     with torch.random.fork_rng():
         torch.manual_seed(0)  # every process must build the same random encoder

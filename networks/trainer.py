@@ -7,21 +7,26 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedDataParallelKwargs, DistributedType
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from episodes.files import write_atomic, writing
 from episodes.settings import require, require_one_of
-from networks.checkpoint import load_optimizer, load_tensors, optimizer_tensors, reading, save_tensors
+from networks.adapters import add_adapters, merge_adapters
+from networks.checkpoint import load_tensors, reading, save_tensors
+from networks.memory import require_memory
+from networks.planner import enable_checkpointing
+from networks.scale import ScaleConfig
+from networks.sharded import load_training_state, training_state
 
 Batches = Callable[[int], dict[str, Any]]
 """Step number -> one batch of numpy arrays; a pure function of the step, so that a resumed run draws the same data."""
@@ -32,8 +37,8 @@ class TrainerConfig:
     """Optimisation settings; the defaults are WVM's (appendix: training details), which ViVa's release shares."""
 
     steps: int = 30_000
-    batch_size: int = 192  # ViVa, section 4.2
-    accumulation: int = 1  # micro-batches per optimizer step; the weights are normalised over all of them
+    batch_size: int = 192  # samples per optimizer step, all processes together (ViVa, section 4.2)
+    accumulation: int = 1  # micro-batches that each process makes of its share of them
     lr: float = 1e-4
     lr_final: float = 0.1  # cosine down to this share of lr
     warmup: int = 500  # steps of linear warm-up
@@ -45,6 +50,7 @@ class TrainerConfig:
     log_every: int = 50  # steps; the loss is read from the device only then
     checkpoint_every: int = 500  # steps between resumable checkpoints; 0: none
     wandb: str = ""  # project name; empty: no Weights & Biases
+    scale: ScaleConfig = field(default_factory=ScaleConfig)  # what makes a large model fit
 
     def __post_init__(self) -> None:
         require(self, steps=(0, inf), batch_size=(1, inf), accumulation=(1, inf), warmup=(0, inf), log_every=(1, inf))
@@ -66,9 +72,12 @@ def learning_rate(config: TrainerConfig, step: int) -> float:
 class Trainer:
     """Fits a module whose `forward(batch)` returns the unweighted loss of each sample, float (B,).
 
-    Minimises  L = sum_i w_i l_i / (sum_i w_i + 1e-6)  over the global batch (all processes and micro-batches), w_i
-    from batch["weight"] (1 where absent); WVM eq. E.5. The random state is set from (seed, step) before every step,
-    so that a run resumed from `folder` equals an uninterrupted one bit for bit on the CPU.
+    Minimises  L = sum_i w_i l_i / (sum_i w_i + 1e-6)  over the batch of a step, w_i from batch["weight"] (1 where
+    absent); WVM eq. E.5. Every process draws the same batch and takes its slices of it, `accumulation` each; the random
+    state is set from (seed, step, slice), so that a run resumed from `folder` equals an uninterrupted one bit for bit
+    on the CPU, and N processes compute what one does with `accumulation` N times theirs. Started by `accelerate launch`
+    it trains on all its processes (DDP or FSDP, docs/scale.md).
+    Errors: training that does not fit into the device's memory is a MemoryError before it starts.
     """
 
     def __init__(
@@ -85,6 +94,7 @@ class Trainer:
             cpu=device == "cpu",
             log_with=trackers or None,
             project_dir=str(folder) if folder else None,
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True, gradient_as_bucket_view=True)],
         )
         if trackers:
             self.accelerator.init_trackers(config.wandb or name)
@@ -97,11 +107,13 @@ class Trainer:
         """Train `module` in place for config.steps steps (averaged weights, if any, are copied in at the end)."""
         config, accelerator = self.config, self.accelerator
         module.train()
+        if config.scale.lora_rank:
+            add_adapters(module, config.scale, self.name)
+        if config.scale.activation_checkpointing:
+            enable_checkpointing(module)
         trained = [p for p in module.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(
-            trained, lr=config.lr, betas=tuple(config.betas), weight_decay=config.weight_decay, fused=True
-        )
-        model, optimizer = accelerator.prepare(module, optimizer)
+        self._check(module, trained)
+        module, model, optimizer = self._prepared(module, trained)
         ema = EMAModel(trained, decay=config.ema_decay, foreach=True) if config.ema_decay > 0 else None
         first = self._resume(module, optimizer, ema)
         self._forget_after(first)
@@ -117,7 +129,6 @@ class Trainer:
         for step in range(first, config.steps):
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(config, step)
-            torch.manual_seed(_step_seed(self.seed, step, accelerator.process_index))
             losses.append(self._step(model, optimizer, batches, step))
             if ema is not None:
                 ema.step(trained)
@@ -132,20 +143,66 @@ class Trainer:
         bar.close()
         if ema is not None:
             ema.copy_to(trained)
-        accelerator.end_training()
-        if self._checkpoint is not None:
+        if config.scale.lora_rank:
+            merge_adapters(module)
+        for tracker in accelerator.trackers if accelerator.is_main_process else []:
+            tracker.finish()  # not end_training: it also ends the process group, which the next training needs
+        accelerator.wait_for_everyone()
+        if self._checkpoint is not None and accelerator.is_main_process:
             self._checkpoint.unlink(missing_ok=True)
         return module.eval()
+
+    def _check(self, module: nn.Module, trained: list[nn.Parameter]) -> None:
+        """Refuse what cannot work here, in particular too little memory, while nothing has been allocated for it."""
+        config, accelerator = self.config, self.accelerator
+        sharded = accelerator.distributed_type == DistributedType.FSDP
+        if sharded and config.ema_decay > 0:
+            raise ValueError(f"{self.name}: ema_decay={config.ema_decay} cannot be sharded; use 0, or DDP")
+        if sharded and config.scale.lora_rank:
+            raise ValueError(f"{self.name}: scale.lora_rank with FSDP is not supported; LoRA fits with DDP")
+        if config.scale.optimizer == "adamw8bit" and accelerator.device.type != "cuda":
+            raise ValueError(f"{self.name}: scale.optimizer=adamw8bit needs a CUDA device; use adamw")
+        state = (2 if config.scale.optimizer == "adamw8bit" else 8) + (4 if config.ema_decay > 0 else 0)
+        needed = sum(p.numel() for p in trained) * (4 + state)
+        needed += sum(p.nbytes for p in module.parameters() if p.device.type != accelerator.device.type)
+        require_memory(
+            needed // (accelerator.num_processes if sharded else 1), accelerator.device, f"{self.name}: training",
+            "use scale.lora_rank=16, scale.optimizer=adamw8bit, or FSDP on more GPUs",
+        )  # fmt: skip
+
+    def _prepared(self, module: nn.Module, trained: list[nn.Parameter]) -> tuple[nn.Module, nn.Module, Any]:
+        """The module itself, the one to call (wrapped by DDP or sharded), and the optimizer."""
+        config, accelerator = self.config, self.accelerator
+        settings: dict[str, Any] = {
+            "lr": config.lr, "betas": tuple(config.betas), "weight_decay": config.weight_decay,
+        }  # fmt: skip
+        if config.scale.optimizer == "adamw8bit":
+            try:
+                from bitsandbytes.optim import AdamW8bit
+            except ImportError as error:
+                raise ImportError(
+                    "scale.optimizer=adamw8bit needs bitsandbytes; pip install 'foresight[scale]'"
+                ) from error
+            optimizer = AdamW8bit(trained, **settings)
+        else:
+            optimizer = torch.optim.AdamW(trained, fused=True, **settings)
+        if accelerator.distributed_type == DistributedType.FSDP:  # which layers are gathered one by one
+            kinds = {k for m in module.modules() for k in getattr(m, "_no_split_modules", None) or ()}
+            module._no_split_modules = sorted(kinds & {type(m).__name__ for m in module.modules()})  # type: ignore[assignment]
+        model, optimizer = accelerator.prepare(module, optimizer)
+        return module, model, optimizer
 
     def _step(self, model: nn.Module, optimizer: Any, batches: Batches, step: int) -> Tensor:
         config, accelerator = self.config, self.accelerator
         ranks = accelerator.num_processes
-        micro = []
-        for i in range(config.accumulation):
-            draw = (step * config.accumulation + i) * ranks + accelerator.process_index
-            micro.append(
-                {k: torch.as_tensor(v).to(accelerator.device, non_blocking=True) for k, v in batches(draw).items()}
-            )
+        first = accelerator.process_index * config.accumulation
+        torch.manual_seed(_step_seed(self.seed, step, first))
+        whole = batches(step)
+        slices = [_slice(whole, first + i, ranks * config.accumulation) for i in range(config.accumulation)]
+        micro = [
+            {k: torch.as_tensor(v).to(accelerator.device, non_blocking=True) for k, v in part.items()}
+            for part in slices
+        ]
         weights = [
             b.pop("weight") if "weight" in b else torch.ones(len(next(iter(b.values()))), device=accelerator.device)
             for b in micro
@@ -153,6 +210,8 @@ class Trainer:
         total = accelerator.reduce(torch.stack([w.sum() for w in weights]).sum(), reduction="sum") + 1e-6
         loss_sum = torch.zeros((), device=accelerator.device)
         for i, (batch, weight) in enumerate(zip(micro, weights, strict=True)):
+            if i:
+                torch.manual_seed(_step_seed(self.seed, step, first + i))
             with (
                 accelerator.no_sync(model) if i + 1 < len(micro) else nullcontext(),
                 torch.autocast(accelerator.device.type, torch.bfloat16, enabled=config.precision == "bf16"),
@@ -169,7 +228,7 @@ class Trainer:
         return loss_sum
 
     def _log(self, step: int, losses: list[Tensor], lr: float, speed: float) -> None:
-        loss = float(torch.stack(losses).mean())
+        loss = float(self.accelerator.reduce(torch.stack(losses).mean(), reduction="mean"))
         if not np.isfinite(loss):
             raise FloatingPointError(
                 f"{self.name}: loss is {loss} at step {step}; lower the learning rate or use precision=no"
@@ -192,10 +251,11 @@ class Trainer:
         write_atomic(path, "".join(line for line, row in rows if row["stage"] != self.name or row["step"] <= step))
 
     def _save(self, module: nn.Module, optimizer: Any, ema: EMAModel | None, step: int) -> None:
-        if self._checkpoint is None or not self.accelerator.is_main_process:
+        if self._checkpoint is None:
             return
-        tensors, meta = optimizer_tensors(optimizer)
-        tensors |= {f"module.{k}": v for k, v in module.state_dict().items()}
+        tensors, meta = training_state(module, optimizer.optimizer)  # every process gives its shards
+        if not self.accelerator.is_main_process:
+            return
         if ema is not None:
             tensors |= {f"ema.{i}": p for i, p in enumerate(ema.shadow_params)}
         save_tensors(self._checkpoint, tensors, meta | {"step": step, "ema_step": ema.optimization_step if ema else 0})
@@ -205,13 +265,26 @@ class Trainer:
             return 0
         tensors, meta = load_tensors(self._checkpoint)
         with reading(self._checkpoint, "delete it and train again"):
-            module.load_state_dict({k[7:]: v for k, v in tensors.items() if k.startswith("module.")})
-            load_optimizer(optimizer, tensors, meta)
+            load_training_state(module, optimizer.optimizer, tensors, meta)
             if ema is not None:
                 ema.shadow_params = [tensors[f"ema.{i}"].to(p.device) for i, p in enumerate(ema.shadow_params)]
                 ema.optimization_step = meta["ema_step"]
             return int(meta["step"])
 
 
-def _step_seed(seed: int, step: int, rank: int) -> int:
-    return int(np.random.SeedSequence([seed, step, rank]).generate_state(1)[0])
+def _slice(batch: dict[str, Any], part: int, parts: int) -> dict[str, Any]:
+    """The rows of one of `parts` equal slices; an entry of one row (a prompt that all samples share) stays whole."""
+    rows = max(len(v) for v in batch.values())
+    if rows % parts:
+        raise ValueError(
+            f"a batch of {rows} samples does not split into {parts} (processes times accumulation); "
+            "change training.batch_size or training.accumulation"
+        )
+    if parts == 1:
+        return dict(batch)
+    size = rows // parts
+    return {k: v[part * size : part * size + size] if len(v) == rows else v for k, v in batch.items()}
+
+
+def _step_seed(seed: int, step: int, part: int) -> int:
+    return int(np.random.SeedSequence([seed, step, part]).generate_state(1)[0])

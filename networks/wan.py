@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from networks.published import load_pretrained
+
 
 @dataclass
 class WanConfig:
@@ -26,17 +28,13 @@ class WanConfig:
 def load_transformer(config: WanConfig, dtype: torch.dtype = torch.float32) -> Any:
     """Return a `WanTransformer3DModel`, published weights or a random one of `config`'s shape.
 
-    A checkpoint that cannot be found is diffusers' own OSError, which names it.
+    A checkpoint that cannot be found, or in which one tensor does not fit, is a ValueError that says so.
     """
     from diffusers import WanTransformer3DModel
 
     if config.checkpoint:
-        return WanTransformer3DModel.from_pretrained(
-            config.checkpoint,
-            subfolder="transformer",
-            revision=config.revision,
-            torch_dtype=dtype,
-            use_safetensors=True,
+        return load_pretrained(
+            WanTransformer3DModel, config.checkpoint, "transformer", config.revision, what="wan", dtype=dtype
         )
     model = WanTransformer3DModel(
         patch_size=(1, 2, 2),
@@ -71,9 +69,7 @@ def load_vae(config: WanVAEConfig, dtype: torch.dtype = torch.float32) -> Any:
     from diffusers import AutoencoderKLWan
 
     if config.checkpoint:
-        return AutoencoderKLWan.from_pretrained(
-            config.checkpoint, subfolder="vae", revision=config.revision, torch_dtype=dtype, use_safetensors=True
-        )
+        return load_pretrained(AutoencoderKLWan, config.checkpoint, "vae", config.revision, what="wan", dtype=dtype)
     vae = AutoencoderKLWan(
         base_dim=config.base_dim,
         decoder_base_dim=config.decoder_base_dim,

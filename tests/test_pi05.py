@@ -460,8 +460,8 @@ def test_published_weights_find_their_places(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        (lambda t: t.pop("time_mlp_in.bias"), "time_mlp_in.bias is missing"),
-        (lambda t: t.update({"state_proj.weight": torch.zeros(2)}), "state_proj.weight has no place"),
+        (lambda t: t.pop("time_mlp_in.bias"), r"1 missing \(time_mlp_in.bias\)"),
+        (lambda t: t.update({"state_proj.weight": torch.zeros(2)}), r"1 unknown \(state_proj.weight\)"),
         (lambda t: t.update({"action_in_proj.weight": torch.zeros(32, 32)}), r"action_in_proj.weight is \(32, 32\)"),
     ],
 )
@@ -471,6 +471,13 @@ def test_weights_of_something_else_are_refused(change, named: str, tmp_path: Pat
     save_file(tensors, tmp_path / "model.safetensors")
     with pytest.raises(ValueError, match=named):
         make_policy(config(prefix=dataclasses.replace(PREFIX, layers=1), checkpoint=str(tmp_path)), SPEC)
+
+
+def test_too_little_memory_is_said_before_anything_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_file(published(), tmp_path / "model.safetensors")
+    monkeypatch.setattr("networks.memory.free_bytes", lambda device: 1000)
+    with pytest.raises(MemoryError, match=r"pi05 weights .* needs 0\.0 GiB on cpu, 0\.0 GiB are free"):
+        make_policy(config(checkpoint=str(tmp_path)), SPEC)
 
 
 def test_an_unreadable_checkpoint_is_named(tmp_path: Path) -> None:

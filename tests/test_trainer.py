@@ -110,11 +110,7 @@ def test_weights_are_normalised_over_the_whole_batch_and_micro_batches() -> None
     torch.testing.assert_close(one.a.weight, two.a.weight)
     torch.testing.assert_close(one.a.weight, none.a.weight)
 
-    def half(step: int) -> dict[str, Any]:
-        full, part = divmod(step, 2)
-        return {k: v[8 * part : 8 * part + 8] for k, v in batch(full).items()}
-
-    accumulated = Trainer(config(accumulation=2)).fit(Plain(), half)
+    accumulated = Trainer(config(accumulation=2)).fit(Plain(), batch)
     torch.testing.assert_close(one.a.weight, accumulated.a.weight)
 
 
@@ -127,6 +123,8 @@ def test_schedule_warms_up_and_ends_at_its_share() -> None:
 def test_what_cannot_work_is_refused() -> None:
     with pytest.raises(ValueError, match="precision"):
         Trainer(config(precision="fp8"))
+    with pytest.raises(ValueError, match="batch of 16 samples does not split into 3"):
+        Trainer(config(accumulation=3)).fit(Line(), batch)
     with pytest.raises(FloatingPointError, match="loss is nan"):
         Trainer(config()).fit(
             Line(), lambda step: {"x": np.full((4, 1), np.nan, np.float32), "y": np.zeros((4, 1), np.float32)}

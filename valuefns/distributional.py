@@ -89,7 +89,8 @@ class Distributional(ValueFunction):
             raise ValueError(f"value {folder}: kind {kind!r} is not distributional; name the folder of such a value")
         with reading(folder):
             config = from_json(DistributionalConfig, raw["config"])
-            config = replace(config, encoder=replace(config.encoder, checkpoint=""))  # its weights are here
+            here = replace(config.encoder, checkpoint="", vision_checkpoint="", language_checkpoint="")
+            config = replace(config, encoder=here)  # its weights are here
             value = cls(config, device=device)
             value.spec = EnvSpec.from_json(raw["spec"])
             value.model = DistributionalModel(config).to(device)

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import inf
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from episodes.settings import require, require_one_of
+from networks.published import load_pretrained
 from networks.trainer import TrainerConfig
 from valuefns import bins
 
@@ -23,6 +25,10 @@ class GemmaShape:
 
     checkpoint: str = ""  # hub id or folder of a `Gemma3Model` of these shapes; empty: random weights
     revision: str = "main"
+    vision_checkpoint: str = ""  # hub id or folder of a SigLIP of these shapes, for the image tower; empty: random
+    vision_revision: str = "main"
+    language_checkpoint: str = ""  # hub id or folder of a Gemma 3 of these shapes, for the words; empty: random
+    language_revision: str = "main"
     image_size: int = 224  # pixels, square
     patch_size: int = 14  # pixels
     vision_width: int = 1152
@@ -77,6 +83,8 @@ class DistributionalModel(nn.Module):
     Differs from the paper: its 670 M backbone is not published; this is Gemma 3's own multi-modal class at that size.
     """
 
+    pretrained = ("encoder",)
+
     def __init__(self, config: DistributionalConfig) -> None:
         from transformers import Gemma3Config, Gemma3Model
 
@@ -99,14 +107,32 @@ class DistributionalModel(nn.Module):
             attn_implementation="sdpa",
         )  # fmt: skip
         if e.checkpoint:
-            self.encoder = Gemma3Model.from_pretrained(
-                e.checkpoint, config=shape, revision=e.revision, use_safetensors=True
+            self.encoder = load_pretrained(
+                Gemma3Model, e.checkpoint, revision=e.revision, what="distributional", config=shape
             )
         else:
             self.encoder = Gemma3Model(shape)
             nn.init.normal_(self.encoder.multi_modal_projector.mm_input_projection_weight, std=e.vision_width**-0.5)
+            self._load_towers(e, shape)
         self.head = nn.Linear(e.width, config.bins)
         self.register_buffer("centres", torch.linspace(-1, 0, config.bins), persistent=False)
+
+    def _load_towers(self, e: GemmaShape, shape: Any) -> None:
+        """Give the image tower and the language model published weights of their own; the projection stays random."""
+        from transformers import Gemma3TextModel, SiglipVisionModel
+
+        if e.vision_checkpoint:
+            loaded = load_pretrained(
+                SiglipVisionModel, e.vision_checkpoint, revision=e.vision_revision, what="distributional",
+                config=shape.vision_config, unused=("text_model.", "logit_", "vision_model.head."),
+            )  # fmt: skip
+            self.encoder.vision_tower.load_state_dict(loaded.state_dict())
+        if e.language_checkpoint:
+            loaded = load_pretrained(
+                Gemma3TextModel, e.language_checkpoint, revision=e.language_revision, what="distributional",
+                config=shape.text_config,
+            )  # fmt: skip
+            self.encoder.language_model.load_state_dict(loaded.state_dict())
 
     def logits(self, images: Tensor, tokens: Tensor, real: Tensor) -> Tensor:
         """Logits (B, K) of uint8 images (B, V, H, W, 3) and left-padded prompts (B, L) with real (B, L) tokens."""

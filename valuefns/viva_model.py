@@ -75,6 +75,8 @@ class ViVaModel(nn.Module):
     Differs from the paper: any number of views up to three; the pure-noise share; noise on proprioception.
     """
 
+    pretrained = ("transformer",)
+
     def __init__(self, config: ViVaConfig, proprio_dim: int) -> None:
         super().__init__()
         self.config = config

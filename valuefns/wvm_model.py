@@ -82,6 +82,8 @@ class WVMModel(nn.Module):
     values are scaled to [-1, 1]; separate tau; current frames do not see future ones (networks/mot.py).
     """
 
+    pretrained = ("video",)
+
     def __init__(self, config: WVMConfig, transformer: Any = None) -> None:
         super().__init__()
         self.config = config
@@ -93,6 +95,10 @@ class WVMModel(nn.Module):
         self.register_buffer("centres", torch.linspace(0, 1, config.bins), persistent=False)
         if config.frozen:
             self.video.requires_grad_(False)
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Recompute the video blocks in the backward pass; the value blocks are small."""
+        self.video.checkpointing = True
 
     @property
     def imagines(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from episodes.importing.actions import converted
 from episodes.importing.known import Known
 from episodes.importing.lerobot import read_lerobot
 from episodes.importing.robomimic import read_robomimic
@@ -36,6 +37,8 @@ def import_dataset(
     spec, episodes = {"foresight": _read_store, "lerobot": read_lerobot, "robomimic": read_robomimic}[format](
         source, known
     )
+    if known.becomes:
+        spec, episodes = converted(spec, episodes, known.becomes)
     return write_store(target, spec, episodes)
 
 

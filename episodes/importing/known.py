@@ -17,7 +17,7 @@ class Known:
 
     spec: EnvSpec fields by name. success: of every episode. instruction: of every episode. source: Provenance.source.
     cameras: the ones to take, by name (all of them without it). state: the vectors joined into the proprioception.
-    skip: episode numbers of the source to leave out.
+    skip: episode numbers of the source to leave out. becomes: EnvSpec fields of the action convention to convert to.
     """
 
     spec: Mapping[str, Any] = field(default_factory=dict)
@@ -27,6 +27,7 @@ class Known:
     cameras: tuple[str, ...] | None = None
     state: tuple[str, ...] | None = None
     skip: frozenset[int] = frozenset()
+    becomes: Mapping[str, Any] = field(default_factory=dict)
 
 
 def make_spec(known: Known, what: str, **found: Any) -> EnvSpec:

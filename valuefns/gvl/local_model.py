@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from episodes.files import one_line
+from networks.published import refuse
 from valuefns.gvl.questions import BackendConfig, Part
 
 QWEN = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
@@ -153,9 +154,10 @@ def load_model(config: BackendConfig, device: str) -> VisionLanguageModel:
         if not tokenizer.chat_template:
             raise ValueError("it has no chat template; choose an instruction-tuned vision-language model")
         processor = AutoImageProcessor.from_pretrained(config.model, backend="pil", **where)
-        model = AutoModelForImageTextToText.from_pretrained(
-            config.model, dtype=getattr(torch, config.dtype), use_safetensors=True, **where
+        model, info = AutoModelForImageTextToText.from_pretrained(
+            config.model, dtype=getattr(torch, config.dtype), use_safetensors=True, output_loading_info=True, **where
         )
+        refuse(info, "its weights", "choose a checkpoint of its own architecture")
     except (OSError, ValueError, KeyError) as error:
         first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise ValueError(one_line(f"{config.model}: cannot be used as a vision-language model: {first}")) from error
