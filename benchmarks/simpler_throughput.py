@@ -64,16 +64,17 @@ def warm(settings: SimplerSweepConfig, size: Size, first: SimplerTrial) -> None:
     _session.envs[0].reset(seed=0, options=first.options)
 
 
-def sweep_block(
-    settings: SimplerSweepConfig, size: Size, job: tuple[float, tuple[SimplerTrial, ...]]
-) -> tuple[float, float, int]:
-    """Begin, end and steps of a block on a process of its own, which starts when all are warm."""
-    begin, chosen = job
+Block = tuple[float, tuple[SimplerTrial, ...]]  # when to begin (time.time()), and what to run
+
+
+def sweep_block(settings: SimplerSweepConfig, size: Size, block: Block) -> tuple[float, float, float, int]:
+    """Begin, end, CPU seconds and steps of a block on a process of its own, which starts when all are warm."""
+    begin, chosen = block
     warm(settings, size, chosen[0])
     time.sleep(max(0.0, begin - time.time()))
-    begun = time.time()
+    begun, cpu = time.time(), time.process_time()
     rows = run_job(settings, Job(chosen, size))
-    return begun, time.time(), sum(row["steps"] for row in rows)
+    return begun, time.time(), time.process_time() - cpu, sum(row["steps"] for row in rows)
 
 
 def main() -> None:
@@ -92,13 +93,10 @@ def main() -> None:
         sys.exit(f"--trials {given.trials}: give {given.workers} (one a worker) to {len(every)}, those of one scene")
     size = (given.image, given.image) if given.image else NATIVE[SIMPLER_TASKS[chosen[0].task].robot]
     settings = SimplerSweepConfig(policy="random", execute=given.interval, image_size=given.image)
-    print(
-        f"{given.task}, {len(chosen)} trials, {size[0]} x {size[1]} pixels, a question every {given.interval} steps",
-        flush=True,
-    )
-    print(
-        f"{'arm':12s} {'processes':>9s} {'steps':>6s} {'s/trial':>8s} {'CPU s/trial':>11s} {'trials/h':>9s}", flush=True
-    )
+    what = f"{given.task}, {len(chosen)} trials, {size[0]} x {size[1]} pixels"
+    print(f"{what}, a question every {given.interval} steps; load average {os.getloadavg()[0]:.1f}")
+    head = f"{'arm':12s} {'processes':>9s} {'steps':>6s} {'s/trial':>8s} {'CPU s/trial':>11s} {'trials/h':>9s}"
+    print(head, flush=True)
 
     warm(settings, size, chosen[0])
     per_hour = {}
