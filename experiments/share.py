@@ -1,6 +1,6 @@
 """Make a folder of a trained policy or value that others can load, with a model card, and upload it if asked.
 
-python -m experiments.share runs/recap_sim/TIME/arms/recap/policy-0 shared/lift-recap [--push owner/name] [--public]
+python -m experiments.share runs/recap_sim/TIME/arms/recap/policy-0 to-share/lift-recap [--push owner/name] [--public]
 """
 
 from __future__ import annotations
