@@ -8,7 +8,6 @@ import os
 import pickle
 import signal
 import sys
-import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -16,21 +15,12 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from episodes.job import ONE_THREAD, name_of, rebuilt, run
+
 J = TypeVar("J")
 R = TypeVar("R")
 
-ONE_THREAD = {
-    name: "1"
-    for name in (
-        "OMP_NUM_THREADS",  # torch's own pool follows it
-        "MKL_NUM_THREADS",
-        "OPENBLAS_NUM_THREADS",
-        "NUMEXPR_NUM_THREADS",
-        "OPENCV_FOR_THREADS_NUM",
-    )
-}
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
-
 
 BACKEND = "FORESIGHT_WORKERS"
 """Environment variable: `local` (the default), or `ray`, `ray:ADDRESS` for the machines of a Ray cluster."""
@@ -73,7 +63,7 @@ def _map_here(fn: Callable[[J], R], jobs: Iterable[J]) -> Iterator[R]:
         try:
             result = fn(job)
         except Exception as error:
-            error.add_note(_name(number, job))
+            error.add_note(name_of(number, job))
             raise
         yield result
 
@@ -89,14 +79,14 @@ def _map_processes(fn: Callable[[J], R], jobs: Iterable[J], workers: int) -> Ite
         while True:
             while len(waiting) < 2 * workers and (item := next(numbered, None)) is not None:
                 with _environment(ONE_THREAD):  # processes are started by submit and inherit the environment
-                    waiting.append((*item, executor.submit(_run, fn, item[1])))
+                    waiting.append((*item, executor.submit(run, fn, item[1])))
             if not waiting:
                 break
             number, job, future = waiting[0]
             succeeded, value = future.result()
             waiting.popleft()
             if not succeeded:
-                raise _rebuilt(value, _name(number, job))
+                raise rebuilt(value, name_of(number, job))
             yield value
         finished = True
     except BrokenProcessPool as error:
@@ -110,38 +100,6 @@ def _map_processes(fn: Callable[[J], R], jobs: Iterable[J], workers: int) -> Ite
             for process in list((executor._processes or {}).values()):
                 process.kill()
         executor.shutdown(wait=True, cancel_futures=True)
-
-
-def _name(number: int, job: object) -> str:
-    text = repr(job)
-    return f"in job {number}: {text if len(text) <= 200 else text[:197] + '...'}"
-
-
-class _WorkerTraceback(Exception):
-    """Carries the text of a traceback from a worker, shown as the cause of the exception raised here."""
-
-    def __str__(self) -> str:
-        return "\n" + str(self.args[0])
-
-
-def _run(fn: Callable[[J], R], job: J) -> tuple[bool, Any]:
-    """Run one job in a worker; an exception travels as data, because one that cannot be unpickled breaks the pool."""
-    try:
-        return True, fn(job)
-    except Exception as error:
-        try:
-            pickle.loads(packed := pickle.dumps(error))
-        except Exception:
-            packed = b""
-        return False, (packed, f"{type(error).__name__}: {error}", traceback.format_exc())
-
-
-def _rebuilt(failure: tuple[bytes, str, str], name: str) -> BaseException:
-    packed, summary, text = failure
-    error: BaseException = pickle.loads(packed) if packed else RuntimeError(summary)
-    error.__cause__ = _WorkerTraceback(text)
-    error.add_note(name)
-    return error
 
 
 def _start_worker(parent: int) -> None:

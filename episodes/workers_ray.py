@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
-from episodes.workers import ONE_THREAD, _name, _rebuilt, _run
+from episodes.job import ONE_THREAD, name_of, rebuilt, run
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -34,7 +34,7 @@ def map_ray(fn: Callable[[J], R], jobs: Iterable[J], workers: int, address: str 
             raise RuntimeError(
                 f"map_jobs: no Ray cluster at {address!r}; start one with `ray start --head`, or use local workers"
             ) from error
-    remote: Any = ray.remote(num_cpus=1, max_retries=RETRIES)(_run)
+    remote: Any = ray.remote(num_cpus=1, max_retries=RETRIES)(run)
     waiting: deque[tuple[int, J, Any]] = deque()
     numbered = iter(enumerate(jobs))
     try:
@@ -53,7 +53,7 @@ def map_ray(fn: Callable[[J], R], jobs: Iterable[J], workers: int, address: str 
                 ) from error
             waiting.popleft()
             if not succeeded:
-                raise _rebuilt(value, _name(number, job))
+                raise rebuilt(value, name_of(number, job))
             yield value
     finally:  # an error, or the caller stopped listening: nobody wants the rest
         for _, _, reference in waiting:

@@ -14,7 +14,7 @@ FORBIDDEN_CALLS = {
     "pandas.read_pickle", "hydra.utils.instantiate", "hydra.utils.call", "numpy.lib.format.read_array",
 }  # fmt: skip
 # (file, module): exceptions travel between a run's own processes in memory; nothing is read from a file
-IN_MEMORY_ONLY = {("episodes/workers.py", "pickle")}
+IN_MEMORY_ONLY = {("episodes/workers.py", "pickle"), ("episodes/job.py", "pickle")}
 
 
 def dotted(node: ast.expr) -> str:
