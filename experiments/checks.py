@@ -36,7 +36,7 @@ def check_common(settings: RecapSimConfig) -> None:
         raise ValueError(
             f"task.image_size={settings.task.image_size}: latents need multiples of 32; use 64, or valuefn=constant"
         )
-    if settings.policy.name == "videovla" and settings.task.image_size % 16:
+    if getattr(settings.policy, "name", "") == "videovla" and settings.task.image_size % 16:
         raise ValueError(f"task.image_size={settings.task.image_size}: videovla needs multiples of 16; use 64")
     fps = getattr(settings.valuefn, "fps", 0)
     if fps > settings.task.hz:

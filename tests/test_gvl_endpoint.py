@@ -123,7 +123,7 @@ def test_refusals_and_cut_answers_are_told_apart(tmp_path: Path) -> None:
 def test_rate_limit_and_retry_after_hold_everybody(tmp_path: Path) -> None:
     with serving(echo) as server:
         make_backend(config(server, tmp_path, per_minute=1200, concurrency=8)).ask(questions(5))
-        assert np.diff(sorted(server.times)).min() > 0.035
+        assert np.ptp(server.times) > 0.15, "five at 20 a second take 0.2 s; one may reach a busy server late"
     with serving(echo, [status(429, "", {"Retry-After": "0.4"})]) as server:
         make_backend(config(server, tmp_path / "b", concurrency=1)).ask(questions(2))
         assert server.times[1] - server.times[0] > 0.38
