@@ -194,10 +194,12 @@ class RemoteActor:
 
     def close(self) -> None:
         """End every connection; the next `reset` opens them anew."""
+        from websockets.exceptions import WebSocketException
+
         for i, socket in enumerate(self._sockets):
             if socket is not None:
                 try:
                     socket.close()
-                except Exception:
+                except (OSError, WebSocketException):
                     pass  # it is gone either way
             self._sockets[i] = None

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import traceback
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
@@ -161,7 +162,8 @@ class PolicyServer:
                 waiting.append(self._queue.get_nowait())
             try:
                 chunks = await asyncio.get_running_loop().run_in_executor(self._thread, self._act, waiting)
-            except Exception as error:
+            except Exception as error:  # every client that waits is told, and who runs the server sees where it failed
+                traceback.print_exc()
                 for *_, answer in waiting:
                     if not answer.done():
                         answer.set_exception(error)

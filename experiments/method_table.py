@@ -166,11 +166,19 @@ def points(answer: dict[str, Any]) -> str:
     return f"{100 * answer['difference']:+.0f} [{100 * answer['low']:+.0f}, {100 * answer['high']:+.0f}]"
 
 
+def _command(rows: Sequence[dict[str, Any]]) -> str:
+    """What makes the cells that are there."""
+    tasks = ",".join(dict.fromkeys(r["task"] for r in rows))
+    seeds = ",".join(str(s) for s in sorted({s for r in rows for s in r["seeds"]}))
+    corrections = " study.corrections=true" if any("+corrections" in r["arm"] for r in rows) else ""
+    return f"python experiments/method_study.py -m task={tasks} seed={seeds}{corrections}"
+
+
 def _markdown(rows: Sequence[dict[str, Any]], answers: Sequence[dict[str, Any]], values: Sequence[Any]) -> str:
     lines = [
         "# Methods and values",
         "",
-        "`python experiments/method_study.py -m task=lift,stack,pick_place_can seed=0,1,2 study.corrections=true`",
+        f"`{_command(rows)}`",
         "",
         "Success with its 95 % Wilson interval over all trials; per hour counts simulated time, failures included.",
         "",
