@@ -41,6 +41,7 @@ class Study:
 
     arms: dict[tuple[str, str], Outcomes] = field(default_factory=dict)
     metrics: dict[tuple[str, str], list[dict[str, Any]]] = field(default_factory=dict)
+    policies: set[str] = field(default_factory=set)
 
     @property
     def tasks(self) -> list[str]:
@@ -58,6 +59,7 @@ def read_cells(folder: Path) -> Study:
         else:
             trials = {row["seed"]: row for row in cell["rows"]}
             study.arms.setdefault((cell["task"], cell["arm"]), {})[cell["seed"]] = trials
+            study.policies.add(cell["settings"]["policy"]["name"])
     return study
 
 
@@ -68,7 +70,7 @@ def rebuild(folder: Path) -> None:
     study = read_cells(folder)
     rows, answers, values = arm_rows(study), comparisons(study), value_rows(study)
     write_json(folder / "summary.json", {"seed": None, "rows": rows, "comparisons": answers, "values": values})
-    write_atomic(folder / "table.md", _markdown(rows, answers, values).encode())
+    write_atomic(folder / "table.md", _markdown(study, rows, answers, values).encode())
     write_page(folder, rows, answers, values)
 
 
@@ -174,11 +176,13 @@ def _command(rows: Sequence[dict[str, Any]]) -> str:
     return f"python experiments/method_study.py -m task={tasks} seed={seeds}{corrections}"
 
 
-def _markdown(rows: Sequence[dict[str, Any]], answers: Sequence[dict[str, Any]], values: Sequence[Any]) -> str:
+def _markdown(
+    study: Study, rows: Sequence[dict[str, Any]], answers: Sequence[dict[str, Any]], values: Sequence[Any]
+) -> str:
     lines = [
         "# Methods and values",
         "",
-        f"`{_command(rows)}`",
+        f"`{_command(rows)}`, policy {', '.join(sorted(study.policies))}",
         "",
         "Success with its 95 % Wilson interval over all trials; per hour counts simulated time, failures included.",
         "",

@@ -11,9 +11,8 @@ from experiments.run_folder import write_json
 
 def cell(folder: Path, arm: str, seed: int, successes: list[int], task: str = "lift") -> None:
     rows = [{"arm": arm, "seed": i, "success": bool(s), "seconds": 4.0, "steps": 40} for i, s in enumerate(successes)]
-    write_json(
-        folder / "cells" / f"{task}-seed{seed}-{arm}.json", {"task": task, "seed": seed, "arm": arm, "rows": rows}
-    )
+    facts = {"task": task, "seed": seed, "arm": arm, "settings": {"policy": {"name": "flow"}}}
+    write_json(folder / "cells" / f"{task}-seed{seed}-{arm}.json", facts | {"rows": rows})
 
 
 def study(folder: Path) -> None:
@@ -47,7 +46,8 @@ def test_answers_are_paired_and_say_what_the_interval_says(tmp_path: Path) -> No
     assert ("lift", "viva against a constant value, recap") not in answers  # its cells are not there
     assert answers["stack", "corrections in the second iteration"]["difference"] == pytest.approx(0.75)
     assert summary["values"][0]["mean"] == pytest.approx(0.5)
-    assert "| lift | awr+viva | 1.00 |" in (tmp_path / "table.md").read_text()
+    table = (tmp_path / "table.md").read_text()
+    assert "| lift | awr+viva | 1.00 |" in table and "seed=0,1 study.corrections=true`, policy flow" in table
     page = (tmp_path / "report.html").read_text()
     assert "it helps" in page and page.count("<svg") == 4
 
