@@ -21,12 +21,14 @@ Float = npt.NDArray[np.float64]
 
 SHARES = (0.0, 0.2, 0.4, 1.0)  # edges of the hesitation's share of its episode
 HEADLINE = ("hesitation_rmse", "hesitation_drift", "retry_voc", "expert_voc", "success_gap")
+LONG = 0.25  # share from which a clock's error is large whatever else happens
 BINS = tuple(f"hesitation_rmse_{100 * a:.0f}_{100 * b:.0f}" for a, b in pairwise(SHARES))
 WHAT = {
     "hesitation_rmse": "RMSE against the plateau of WVM's curve, hesitation segments (eq. 8); smaller is better",
     **{
         name: f"the same, hesitations of {name.split('_')[2]} to {name.split('_')[3]} % of the episode" for name in BINS
     },
+    "hesitation_rmse_long": "the same, hesitations of 25 % of the episode or more, where a clock errs most",
     "hesitation_rmse_oracle": "the same against the oracle return",
     "hesitation_rmse_simulator": "the same against the simulator's progress",
     "hesitation_drift": "signed change of the value over a hesitation; 0 is right, a clock drifts up",
@@ -137,6 +139,8 @@ def score_episode(
         share = (annotation.n - annotation.m) / T
         scores["hesitation_rmse"] = error
         scores[BINS[int(np.searchsorted(SHARES, share, "right")) - 1]] = error
+        if share >= LONG:
+            scores["hesitation_rmse_long"] = error
         scores["hesitation_rmse_oracle"] = metrics.hesitation_rmse(p, true["oracle"], waiting)
         scores["hesitation_rmse_simulator"] = metrics.hesitation_rmse(p, true["simulator"], waiting)
         scores["hesitation_drift"] = metrics.hesitation_drift(p, waiting, 2)
