@@ -29,7 +29,7 @@ from experiments import schemas
 from experiments.checks import check_common, refusing
 from experiments.method_table import rebuild
 from experiments.pinned import pin
-from experiments.run_folder import NOT_IDENTITY, digest, read_json, write_json
+from experiments.run_folder import NOT_IDENTITY, command_line, digest, read_json, write_json
 from experiments.schemas import MethodStudyConfig
 from experiments.stages import Arm, ArmJob, collect, load_values, run_arm, score, share_first_iteration
 from experiments.value_report import truths, value_metrics
@@ -79,7 +79,8 @@ def run_all(config: DictConfig) -> None:
             jobs = [job(settings, arm, store, values[arm.value]) for arm in wave]
             for arm, rows in zip(wave, map_jobs(run_arm, jobs, settings.workers), strict=True):
                 rows = [row for row in rows if row["iteration"] == iterations - 1]
-                cell = {"task": task, "seed": settings.seed, "settings": identity(settings, arm)}
+                cell = {"task": task, "seed": settings.seed, "command": command_line()}
+                cell |= {"settings": identity(settings, arm)}
                 write_json(cell_path(settings, arm.name), cell | asdict(arm) | {"arm": arm.name, "rows": rows})
                 print("  " + json.dumps(summarise(f"{task} {arm.name}", rows)), flush=True)
     rebuild(folder)
@@ -154,7 +155,8 @@ def fit_value(settings: MethodStudyConfig, store: EpisodeStore, name: str) -> Pa
     cell = cell_path(settings, f"value-{name}")
     if name not in ("", "constant", "oracle") and not cell.exists():
         metrics = value_metrics(truths(store), load_values(path))
-        write_json(cell, {"task": task_name(settings), "seed": settings.seed, "value": name, "metrics": metrics})
+        facts = {"task": task_name(settings), "seed": settings.seed, "command": command_line()}
+        write_json(cell, facts | {"value": name, "metrics": metrics})
     return path
 
 

@@ -41,7 +41,7 @@ class Study:
 
     arms: dict[tuple[str, str], Outcomes] = field(default_factory=dict)
     metrics: dict[tuple[str, str], list[dict[str, Any]]] = field(default_factory=dict)
-    policies: set[str] = field(default_factory=set)
+    commands: dict[str, None] = field(default_factory=dict)  # that made the cells, each once
 
     @property
     def tasks(self) -> list[str]:
@@ -59,7 +59,7 @@ def read_cells(folder: Path) -> Study:
         else:
             trials = {row["seed"]: row for row in cell["rows"]}
             study.arms.setdefault((cell["task"], cell["arm"]), {})[cell["seed"]] = trials
-            study.policies.add(cell["settings"]["policy"]["name"])
+        study.commands[cell["command"]] = None
     return study
 
 
@@ -168,21 +168,13 @@ def points(answer: dict[str, Any]) -> str:
     return f"{100 * answer['difference']:+.0f} [{100 * answer['low']:+.0f}, {100 * answer['high']:+.0f}]"
 
 
-def _command(rows: Sequence[dict[str, Any]]) -> str:
-    """What makes the cells that are there."""
-    tasks = ",".join(dict.fromkeys(r["task"] for r in rows))
-    seeds = ",".join(str(s) for s in sorted({s for r in rows for s in r["seeds"]}))
-    corrections = " study.corrections=true" if any("+corrections" in r["arm"] for r in rows) else ""
-    return f"python experiments/method_study.py -m task={tasks} seed={seeds}{corrections}"
-
-
 def _markdown(
     study: Study, rows: Sequence[dict[str, Any]], answers: Sequence[dict[str, Any]], values: Sequence[Any]
 ) -> str:
     lines = [
         "# Methods and values",
         "",
-        f"`{_command(rows)}`, policy {', '.join(sorted(study.policies))}",
+        *[f"`{command}`  " for command in study.commands],
         "",
         "Success with its 95 % Wilson interval over all trials; per hour counts simulated time, failures included.",
         "",

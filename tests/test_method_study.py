@@ -11,7 +11,7 @@ from experiments.run_folder import write_json
 
 def cell(folder: Path, arm: str, seed: int, successes: list[int], task: str = "lift") -> None:
     rows = [{"arm": arm, "seed": i, "success": bool(s), "seconds": 4.0, "steps": 40} for i, s in enumerate(successes)]
-    facts = {"task": task, "seed": seed, "arm": arm, "settings": {"policy": {"name": "flow"}}}
+    facts = {"task": task, "seed": seed, "arm": arm, "command": f"python study.py task={task}"}
     write_json(folder / "cells" / f"{task}-seed{seed}-{arm}.json", facts | {"rows": rows})
 
 
@@ -27,7 +27,7 @@ def study(folder: Path) -> None:
     metric = {"name": "retry_voc", "what": "order", "mean": 0.5, "low": 0.4, "high": 0.6, "n": 2, "scores": [0.4, 0.6]}
     write_json(
         folder / "cells" / "lift-seed0-value-viva.json",
-        {"task": "lift", "seed": 0, "value": "viva", "metrics": [metric]},
+        {"task": "lift", "seed": 0, "command": "python study.py task=lift", "value": "viva", "metrics": [metric]},
     )
 
 
@@ -47,7 +47,7 @@ def test_answers_are_paired_and_say_what_the_interval_says(tmp_path: Path) -> No
     assert answers["stack", "corrections in the second iteration"]["difference"] == pytest.approx(0.75)
     assert summary["values"][0]["mean"] == pytest.approx(0.5)
     table = (tmp_path / "table.md").read_text()
-    assert "| lift | awr+viva | 1.00 |" in table and "seed=0,1 study.corrections=true`, policy flow" in table
+    assert "| lift | awr+viva | 1.00 |" in table and table.count("`python study.py task=lift`") == 1
     page = (tmp_path / "report.html").read_text()
     assert "it helps" in page and page.count("<svg") == 4
 
