@@ -61,9 +61,9 @@ def _fingerprint(source: Path) -> list[str]:
 def training_episodes(bench: Bench, groups: Sequence[str], tasks: Sequence[str]) -> Episodes:
     """The view of the training split that models learn from."""
     chosen = [a.episode for a in bench.split("train")
-              if (a.group or a.kind) in groups and (not tasks or a.task in tasks)]  # fmt: skip
+              if (a.kind in groups or a.group in groups) and (not tasks or a.task in tasks)]  # fmt: skip
     if not chosen:
-        known = sorted({a.group or a.kind for a in bench.split("train")})
+        known = sorted({name for a in bench.split("train") for name in (a.kind, a.group) if name})
         raise ValueError(
             f"train_on={list(groups)}, train_tasks={list(tasks)}: no episode of the train split ({known}) is among "
             "them; give checkpoints={model: folder}, or annotate episodes with split `train`"
