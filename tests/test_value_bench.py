@@ -14,8 +14,10 @@ from made_lift import made_episode, made_store
 from episodes.intervals import bootstrap_strata
 from episodes.store import EpisodeStore
 from episodes.types import SEGMENTS, Episode
+from experiments.bench_stages import training_episodes
 from valuefns.bench import metrics, probes
 from valuefns.bench.annotations import Annotation, annotate, read_csv, truths, write_csv
+from valuefns.bench.generate import Bench
 from valuefns.bench.plan import GROUPS, SPLITS, TASKS, BenchConfig, Counts, Pace, trial_of, trial_seed
 from valuefns.bench.scorecard import headline, predict, rows_of, score_model
 from valuefns.protocol import ValueFunction
@@ -249,6 +251,17 @@ def test_metrics_at_the_models_rate_and_of_errors() -> None:
     assert metrics.error_change(falls, 19, 5) < 0 and metrics.error_rank(falls, 19, 5, advancing) == 1
     assert metrics.error_rank(np.zeros(T), 19, 5, advancing) == 0.5 and math.isnan(metrics.error_change(falls, 38, 5))
     assert math.isnan(metrics.tau_b(np.zeros(T))) and metrics.tau_b(rising) == pytest.approx(1)
+
+
+def test_models_learn_from_named_types_or_groups(tmp_path: Path) -> None:
+    store, known = bench(tmp_path / "store")
+    known = [replace(a, split="train", group="retry_miss" if a.kind == "retry" else a.group) for a in known]
+    made = Bench(store, known, {})
+    for names, found in ((["expert"], [2, 6]), (["retry", "drop"], [1, 3, 5, 7]), (["retry_miss"], [1, 5])):
+        chosen = training_episodes(made, names, [])
+        assert [row["episode_index"] for row in chosen.index] == found
+    with pytest.raises(ValueError, match=r"retry_drop.*drop.*expert.*hesitation.*retry.*retry_miss"):
+        training_episodes(made, ["retry_drop"], [])
 
 
 def test_strata_weigh_tasks_not_episodes() -> None:
