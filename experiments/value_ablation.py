@@ -33,6 +33,8 @@ from valuefns.bench.scorecard import score_model
 
 bench_schemas.register()
 
+AGAIN = "delete it, it is made anew"
+
 
 @hydra.main(config_path="conf", config_name="value_ablation", version_base="1.3")
 def main(config: DictConfig) -> None:
@@ -46,17 +48,20 @@ def run_all(config: DictConfig) -> None:
     rows = settings.ablation.rows
     check(settings)
     folder = Path(settings.results) / settings.ablation.name
-    bench = make_bench(settings)
+    bench: Bench | None = None  # made when the first cell needs it
     for seed in settings.seeds:
         for name in settings.rows or rows:
             path = folder / "cells" / f"{name}-seed{seed}.json"
             if path.exists():
+                if read_json(path, dict, AGAIN).get("made_by") != made_by(settings, name):
+                    raise ValueError(f"{path}: made with other settings; use another `results`, or remove that folder")
                 continue
             print(f"{name}, seed {seed} ...", flush=True)
-            cell = run_cell(replace(settings, seed=seed), name, rows[name], bench)
+            bench = bench or make_bench(settings)
+            cell = run_cell(replace(settings, seed=seed), name, bench)
             write_json(path, cell)
             print(f"{name}, seed {seed}: trained in {cell['train_seconds']:.0f} s", flush=True)
-    cells = [read_json(path, dict, "delete it, it is made anew") for path in sorted((folder / "cells").glob("*.json"))]
+    cells = [read_json(path, dict, AGAIN) for path in sorted((folder / "cells").glob("*.json"))]
     what = {name: (row.what, list(row.leave_out)) for name, row in rows.items()}
     text = table(command_line(), what, [c for c in cells if c["row"] in rows])
     write_atomic(folder / "table.md", text)
@@ -91,10 +96,17 @@ def with_changes(config: Any, row: AblationRowConfig, name: str) -> Any:
         raise ValueError(one_line(f"ablation row {name!r}: {line}; correct its `set`")) from None
 
 
-def run_cell(settings: ValueAblationConfig, name: str, row: AblationRowConfig, bench: Bench) -> dict[str, Any]:
+def made_by(settings: ValueAblationConfig, name: str) -> str:
+    """All settings that shape a row's cells, but their seed."""
+    row = settings.ablation.rows[name]
+    data = (settings.bench, settings.data, settings.latents, settings.train_on, settings.train_tasks, row.leave_out)
+    return digest(changed(settings, name), *data, settings.probe_experts)
+
+
+def run_cell(settings: ValueAblationConfig, name: str, bench: Bench) -> dict[str, Any]:
     """Train one row under one seed and score it on the test episodes."""
-    config = changed(settings, name)
-    tasks = [task for task in settings.train_tasks or settings.bench.tasks if task not in row.leave_out]
+    config, left_out = changed(settings, name), settings.ablation.rows[name].leave_out
+    tasks = [task for task in settings.train_tasks or settings.bench.tasks if task not in left_out]
     store = training_episodes(bench, settings.train_on, tasks)
     started = time.monotonic()
     value = fitted(settings, config, store)
@@ -105,9 +117,8 @@ def run_cell(settings: ValueAblationConfig, name: str, row: AblationRowConfig, b
         for s in result.episodes
     ]
     failures = [{"episode": f.episode, "reason": f.reason} for f in result.failures]
-    made_by = digest(config, settings.latents, store.content_hash)
     facts = {"row": name, "seed": settings.seed, "train_seconds": seconds, "train_episodes": len(store)}
-    return facts | {"made_by": made_by, "episodes": episodes, "failures": failures}
+    return facts | {"made_by": made_by(settings, name), "episodes": episodes, "failures": failures}
 
 
 if __name__ == "__main__":

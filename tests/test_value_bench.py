@@ -359,14 +359,15 @@ def test_labels_of_any_store_and_a_ranking(tmp_path: Path, capsys: pytest.Captur
         label.main([str(tmp_path / "a"), "--value", str(tmp_path)])
 
 
-def test_ablation_rows_are_checked_and_the_table_comes_from_cells() -> None:
+def test_ablation_rows_are_checked_and_the_table_comes_from_cells(tmp_path: Path) -> None:
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
     from experiments import bench_schemas
     from experiments.ablation_table import table
     from experiments.schemas import CONF
-    from experiments.value_ablation import changed, check
+    from experiments.run_folder import write_json
+    from experiments.value_ablation import changed, check, made_by, run_all
 
     bench_schemas.register()
     with initialize_config_dir(CONF, version_base="1.3"):
@@ -376,6 +377,13 @@ def test_ablation_rows_are_checked_and_the_table_comes_from_cells() -> None:
         wrong = OmegaConf.to_object(compose("value_ablation", overrides=["+ablation.rows.full.set.horizn=3"]))
     with pytest.raises(ValueError, match=r"ablation row 'full': .*horizn"):
         check(wrong)
+
+    place = tmp_path / "ablation_viva" / "cells" / "full-seed0.json"
+    write_json(place, {"row": "full", "seed": 0, "made_by": made_by(settings, "no_proprio")})
+    with initialize_config_dir(CONF, version_base="1.3"):
+        one = compose("value_ablation", overrides=["rows=[full]", "seeds=[0]", f"results={tmp_path}"])
+    with pytest.raises(ValueError, match=r"full-seed0\.json: made with other settings"):
+        run_all(one)
 
     def cell(row: str, seed: int, score: float) -> dict:
         scores = [{"retry_voc": score + 0.1 * i, "expert_voc": None} for i in range(4)]
