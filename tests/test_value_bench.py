@@ -365,8 +365,8 @@ def test_ablation_rows_are_checked_and_the_table_comes_from_cells(tmp_path: Path
 
     from experiments import bench_schemas
     from experiments.ablation_table import table
-    from experiments.schemas import CONF
     from experiments.run_folder import write_json
+    from experiments.schemas import CONF
     from experiments.value_ablation import changed, check, made_by, run_all
 
     bench_schemas.register()
