@@ -102,6 +102,29 @@ def planned_policy(config: Any, views: int, size: int) -> Planned | None:
             }
 
         return Planned("pi05", lambda: Objective(small, PROPRIO, ACTIONS), chunks, config.training, config.checkpoint)
+    if config.name == "videovla":
+        from agents.videovla_model import VideoVlaModel
+
+        class Denoising(VideoVlaModel):
+            pretrained = ("transformer",)
+
+            def forward(self, batch: dict[str, Tensor]) -> Tensor:
+                return self.losses(batch, batch["text"])
+
+        transformer = replace(config.transformer, checkpoint="")
+        own, side = replace(config, transformer=transformer), size // 8
+        wide = side * (len(config.cameras) or 1)
+
+        def futures(n: int) -> dict[str, Tensor]:
+            return {
+                "latents": torch.zeros(n, config.latents, transformer.channels, side, wide),
+                "text": torch.zeros(n, config.text.max_length, transformer.text_dim),
+                "actions": torch.zeros(n, config.chunk, ACTIONS),
+                "valid": torch.ones(n, config.chunk, dtype=torch.bool),
+            }
+
+        source = config.transformer.checkpoint
+        return Planned("videovla", lambda: Denoising(own, ACTIONS), futures, config.training, source)
     return None
 
 

@@ -92,11 +92,11 @@ def test_a_value_without_weights_has_no_plan() -> None:
     assert isinstance(planned_value(tiny.viva(), LatentsConfig("patch_pca"), 2, 64), Planned)
 
 
-@pytest.mark.parametrize("name", ["viva", "wvm", "distributional", "pi05"])
+@pytest.mark.parametrize("name", ["viva", "wvm", "distributional", "pi05", "videovla"])
 def test_recomputing_activations_changes_no_gradient(name: str) -> None:
-    size = 64 if name == "pi05" else 32
-    if name == "pi05":
-        planned = planned_policy(composed("policy=pi05_tiny").policy, 2, size)
+    size = 64 if name in ("pi05", "videovla") else 32
+    if name in ("pi05", "videovla"):
+        planned = planned_policy(composed(f"policy={name}_tiny").policy, 2, size)
     else:
         latents = LatentsConfig("wan_vae") if name == "wvm" else tiny.PCA
         planned = planned_value(getattr(tiny, name)(), latents, 2, size)
