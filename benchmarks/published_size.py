@@ -269,8 +269,8 @@ def table(rows: dict[str, dict[str, Any]], command: str) -> str:
         "# The published sizes on one GPU",
         "",
         f"Command: `{command}`. Random weights, batch 1.",
-        "[benchmarks/published_size.py](../benchmarks/published_size.py) says what is measured. Seconds, GiB. Floor: of",
-        "an H200 (989 TFLOP/s dense bfloat16, 4.8 TB/s).",
+        "[benchmarks/published_size.py](../benchmarks/published_size.py) says what is measured. Seconds, GiB. Floor:",
+        "an H200's (989 TFLOP/s dense bfloat16, 4.8 TB/s).",
         "",
         "| model | parameters | TFLOP encode | TFLOP model | floor | encode | model | peak | training step | peak "
         "| paper | hardware |",
