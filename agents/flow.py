@@ -69,11 +69,6 @@ class FlowPolicy(Policy):
         Trainer(training, folder, "policy", seed, self.device).fit(self, batch)
         return self
 
-    def reset(self, mask: np.ndarray, seeds: np.ndarray, instructions: Sequence[str]) -> None:
-        self._noise += [np.random.default_rng(0)] * (len(mask) - len(self._noise))
-        for i in np.flatnonzero(mask):
-            self._noise[i] = np.random.default_rng([int(seeds[i]), 7])
-
     def act(self, observations: Sequence[Observation | None]) -> np.ndarray:
         K, A = self.model.shape
         chunks = np.zeros((len(observations), K, A), np.float32)

@@ -101,11 +101,6 @@ class Pi05Policy(Policy):
         Trainer(training, folder, "policy", seed, self.device).fit(self, batch)
         return self
 
-    def reset(self, mask: np.ndarray, seeds: np.ndarray, instructions: Sequence[str]) -> None:
-        self._noise += [np.random.default_rng(0)] * (len(mask) - len(self._noise))
-        for i in np.flatnonzero(mask):
-            self._noise[i] = np.random.default_rng([int(seeds[i]), 7])
-
     def act(self, observations: Sequence[Observation | None]) -> np.ndarray:
         chunks = np.zeros((len(observations), self.config.chunk, self.spec.action_dim), np.float32)
         asked = [i for i, o in enumerate(observations) if o is not None]

@@ -27,6 +27,7 @@ class Policy(nn.Module, ABC):
     execute: int  # steps of each chunk that are executed before the next one is asked for
     indicator: int
     guidance: float
+    _noise: list[np.random.Generator]  # of each slot's episode
 
     @abstractmethod
     def loss(self, batch: dict[str, Tensor], indicator: Tensor) -> Tensor:
@@ -38,8 +39,11 @@ class Policy(nn.Module, ABC):
     ) -> Policy:
         """Train from this policy's own initialisation; `cache` is where decoded frames are shared between runs."""
 
-    @abstractmethod
-    def reset(self, mask: np.ndarray, seeds: np.ndarray, instructions: Sequence[str]) -> None: ...
+    def reset(self, mask: np.ndarray, seeds: np.ndarray, instructions: Sequence[str]) -> None:
+        """Seed the noise of the episodes that begin; that of the others goes on."""
+        self._noise += [np.random.default_rng(0)] * (len(mask) - len(self._noise))
+        for i in np.flatnonzero(mask):
+            self._noise[i] = np.random.default_rng([int(seeds[i]), 7])
 
     @abstractmethod
     def act(self, observations: Sequence[Observation | None]) -> np.ndarray: ...

@@ -13,6 +13,7 @@ import envs
 from envs.simpler import assets
 from envs.simpler.collision import split
 from envs.simpler.kinematics import Chain
+from envs.simpler.parity import Replay, verdicts
 from envs.simpler.planner import ARM_LIMITS, GRIPPER_LIMITS, plan
 from envs.simpler.protocol import groups, trials, variants
 
@@ -211,3 +212,18 @@ def test_distractors_stand_apart_from_the_can() -> None:
         assert len(spots) == 6 and spots == distractor_spots(target, 6)
         assert all(-0.5 <= x <= -0.1 and 0.05 <= y <= 0.35 for x, y in spots)
         assert all(np.hypot(x - target[0], y - target[1]) > 0.25 for x, y in spots)
+
+
+def replayed(source: str, contact: int, images: dict[int, dict[str, float]]) -> Replay:
+    errors = {"tcp mm": np.array([0.1, 0.1, 9.0]), "tcp deg": np.zeros(3)}
+    return Replay("pick_coke_can/x", source, (0.1, 0.1), contact, errors, (True, True), 1.0, images)
+
+
+def test_parity_judges_nothing_after_the_first_contact() -> None:
+    """A released object rolls its own way; without contact every step counts."""
+    good, bad = {"pixels": 1.0, "iou robot": 0.99, "iou can": 0.99}, {"pixels": 9.0, "iou robot": 0.1, "iou can": 0.0}
+    assert all(kept for *_, kept in verdicts([replayed("scripted_privileged", 2, {0: good, 2: good, 3: bad})]))
+    missed = [what for what, _, kept in verdicts([replayed("random_smooth", 2, {0: good, 3: bad})]) if not kept]
+    assert [what.split()[0] for what in missed] == ["TCP", "pixels", "robot", "object"]
+    sliver = {"pixels": 1.0}  # a robot that is hardly in the picture has no overlap
+    assert all(kept for *_, kept in verdicts([replayed("scripted_privileged", 2, {0: good, 1: sliver})]))

@@ -27,6 +27,7 @@ TCP = (2.0, 1.0)  # mm and degrees, at every step without contact
 SUCCESS = 0.9  # share of scripted episodes with the same final flag
 PIXELS, ROBOT_IOU, OBJECT_IOU = 3.0, 0.95, 0.90  # grey levels of 255, and overlaps of the silhouettes
 SHADED = ("pick_coke_can", "move_near", "widowx")  # tasks whose colours were recorded with the protocol's shader
+SLIVER = 300  # pixels of a picture's 307,200 or more, below which a silhouette has no overlap to speak of
 TOUCHED = 5e-4  # m an object or drawer moves when it is touched
 DIVERGED = {"tcp mm": 2.0, "tcp deg": 1.0, "finger rad": 0.05, "object mm": 5.0, "drawer mm": 5.0}
 
@@ -42,12 +43,17 @@ class Replay:
     errors: dict[str, Array]
     success: tuple[bool, bool]  # ours, theirs
     grasp_agrees: float  # share of steps on which the grasp test agrees (NaN without an object)
-    images: list[dict[str, float]] = field(default_factory=list)
+    images: dict[int, dict[str, float]] = field(default_factory=dict)  # by step
+
+    @property
+    def end(self) -> int:
+        """The last step that is judged: the one before the first contact (random and pulse episodes: the last)."""
+        return self.contact if self.source == "scripted_privileged" else len(self.errors["tcp mm"])
 
     @property
     def tcp(self) -> tuple[float, float]:
-        """Largest TCP error, mm and degrees, until the first contact (random and pulse episodes: everywhere)."""
-        end = self.contact if self.source == "scripted_privileged" else len(self.errors["tcp mm"])
+        """Largest TCP error, mm and degrees, of the steps that are judged."""
+        end = self.end
         return float(self.errors["tcp mm"][:end].max(initial=0)), float(self.errors["tcp deg"][:end].max(initial=0))
 
     def first_divergence(self) -> str:
@@ -155,7 +161,7 @@ class Replayer:
                 float(angle(start[:, 3:], gap[:, 3:]).max()),
             )
         frames = [int(step) for step in theirs["frame_steps"]] if self.images else []
-        pictures = [compare_image(env, obs, path, meta, actors)] if 0 in frames else []
+        pictures = {0: compare_image(env, obs, path, meta, actors)} if 0 in frames else {}
         rows: list[dict[str, float]] = []
         grasps, success, contact = [], False, first_contact(theirs)
         for k, action in enumerate(theirs["action"], 1):
@@ -170,7 +176,7 @@ class Replayer:
             if k <= contact and touches(env):
                 contact = k - 1
             if k in frames:
-                pictures.append(compare_image(env, obs, path, meta, actors))
+                pictures[k] = compare_image(env, obs, path, meta, actors)
         return Replay(
             name=f"{task.name}/{path.stem}",
             source=meta["action_source"],
@@ -239,7 +245,7 @@ def touches(env: Any) -> bool:
 
 
 def compare_image(env: Any, obs: Any, path: Path, meta: dict[str, Any], actors: Sequence[Any]) -> dict[str, float]:
-    """Mean difference of the overlaid image and overlaps of the silhouettes at the current step."""
+    """Mean difference of the overlaid image and overlaps of the silhouettes (but slivers) at the current step."""
     from PIL import Image
 
     data = obs["sensor_data"][env.camera]
@@ -261,7 +267,8 @@ def compare_image(env: Any, obs: Any, path: Path, meta: dict[str, Any], actors: 
     for name, ids in masks.items():
         mine = np.isin(labels, [int(i[0]) for i in ids])
         union = (mine | wanted[name]).sum()
-        found[f"iou {name}"] = float((mine & wanted[name]).sum() / union) if union else 1.0
+        if union >= SLIVER:
+            found[f"iou {name}"] = float((mine & wanted[name]).sum() / union)
     return found
 
 
@@ -287,23 +294,17 @@ def verdicts(replays: Sequence[Replay]) -> list[tuple[str, str, bool]]:
         rows.append(
             (f"same success in {SUCCESS:.0%} of scripted episodes", f"{same:.0%} of {len(scripted)}", same >= SUCCESS)
         )
-    drawn = [(r, image) for r in replays for image in r.images]
-    if drawn:
-        shaded = [image["pixels"] for r, image in drawn if r.name.startswith(SHADED)]
-        robot = [image["iou robot"] for _, image in drawn]
-        things = [v for _, image in drawn for key, v in image.items() if key.startswith("iou ") and key != "iou robot"]
-        if shaded:
-            rows.append(
-                (
-                    f"pixels within {PIXELS:g} of 255",
-                    f"worst {max(shaded):.2f}, mean {np.mean(shaded):.2f}",
-                    max(shaded) <= PIXELS,
-                )
-            )
-        rows.append((f"robot silhouette at least {ROBOT_IOU}", f"worst {min(robot):.3f}", min(robot) >= ROBOT_IOU))
-        if things:
-            worst_thing = f"worst {min(things):.3f}"
-            rows.append((f"object silhouettes at least {OBJECT_IOU}", worst_thing, min(things) >= OBJECT_IOU))
+    drawn = [(r, image) for r in replays for step, image in r.images.items() if step <= r.end]
+    shaded = [image["pixels"] for r, image in drawn if r.name.startswith(SHADED)]
+    robot = [image["iou robot"] for _, image in drawn if "iou robot" in image]
+    things = [v for _, image in drawn for key, v in image.items() if key.startswith("iou ") and key != "iou robot"]
+    if shaded:
+        measured = f"worst {max(shaded):.2f}, mean {np.mean(shaded):.2f}, {len(shaded)} pictures"
+        rows.append((f"pixels without contact within {PIXELS:g} of 255", measured, max(shaded) <= PIXELS))
+    for what, overlaps, limit in (("robot", robot, ROBOT_IOU), ("object", things, OBJECT_IOU)):
+        if overlaps:
+            measured = f"worst {min(overlaps):.3f} of {len(overlaps)}"
+            rows.append((f"{what} silhouettes without contact at least {limit}", measured, min(overlaps) >= limit))
     return rows
 
 
@@ -327,8 +328,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             line += f"  success {replay.success[0]!s:5} / {replay.success[1]!s:5}{agree}"
             if replay.success[0] != replay.success[1]:
                 line += f"  DIFFERS, {replay.first_divergence()}"
-            for image in replay.images:
-                line += "  " + " ".join(f"{key} {value:.3f}" for key, value in image.items())
+            for step, image in replay.images.items():
+                line += f"  picture {step}: " + " ".join(f"{key} {value:.3f}" for key, value in image.items())
             print(line, flush=True)
     except ValueError as error:
         print(f"parity: {error}", file=sys.stderr)
