@@ -2,7 +2,7 @@
 
     python experiments/reward_shaping.py                                   # Reach with SAC, the arms below, 3 seeds
     python experiments/reward_shaping.py study.arms=[sparse,value,clock]   # other arms: experiments/shaping_arms.py
-    python experiments/reward_shaping.py -m task=reach,lift agent=sac_tiny,ppo_tiny study.seeds=[0,1,2,3,4]
+    python experiments/reward_shaping.py task=lift agent=sac_grasp study.every=2 study.seeds=[0,1,2,3,4]
 
 The agent learns from the simulator's state, the value looks at pictures. A cell is one arm under one seed on one task
 with one algorithm; each leaves <study.results>/cells/*.json when it is done, the same command skips those that are
@@ -26,7 +26,7 @@ from experiments.checks import check_common, check_device, refusing
 from experiments.run_folder import command_line, digest, read_json, write_json
 from experiments.schemas import ShapingStudyConfig
 from experiments.shaping_arms import ARMS
-from experiments.shaping_cell import ShapingJob, cell_name, identity, run_cell
+from experiments.shaping_cell import ShapingJob, cell_name, identity, run_cell, task_of
 from experiments.shaping_table import rebuild
 from experiments.shaping_value import data_settings, prepare_value
 
@@ -59,7 +59,7 @@ def run_all(config: DictConfig) -> None:
     pending = [job for job in jobs if not done(job, folder)]
     print(f"{len(pending)} of {len(jobs)} cells to run", flush=True)
     for job, result in zip(pending, map_jobs(run_cell, pending, settings.workers), strict=True):
-        facts = {"task": cell_name(settings, job.arm, job.seed).partition("-")[0], "arm": job.arm, "seed": job.seed}
+        facts = {"task": task_of(settings).name, "arm": job.arm, "seed": job.seed}
         facts |= {"algorithm": settings.agent.algorithm, "threshold": settings.study.threshold}
         facts |= {"settings": digest(identity(job)), "budget": settings.agent.steps, "hz": settings.task.hz}
         facts |= {"claim": value.claim, "claim_accuracy": value.claim_accuracy, "command": command_line()}
@@ -80,6 +80,9 @@ def check(settings: ShapingStudyConfig) -> None:
         seeds.train_block(seed, 1)
     if settings.valuefn.name in ("constant", "oracle"):
         raise ValueError(f"valuefn={settings.valuefn.name}: it cannot be read online; use viva_tiny")
+    actions, task = settings.agent.actions, task_of(settings)
+    if task.grasps and actions and "gripper" not in actions:
+        raise ValueError(f"agent.actions=[{','.join(actions)}]: {task.name} needs the gripper; use agent=sac_grasp")
     check_common(data_settings(settings))
     check_device(settings.agent_device)
 

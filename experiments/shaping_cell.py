@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from envs.tasks.base import Task
 from episodes import seeds as seed_ranges
 from episodes.types import Episode
 from experiments.schemas import ShapingStudyConfig
@@ -175,10 +176,17 @@ def _draw(job: ShapingJob, hacks: Sequence[tuple[Episode, np.ndarray]]) -> None:
 
 
 def cell_name(settings: ShapingStudyConfig, arm: str, seed: int) -> str:
+    return f"{task_of(settings).name}-{settings.agent.algorithm}-{arm}-seed{seed}"
+
+
+def task_of(settings: ShapingStudyConfig) -> Task:
+    """The robosuite task of the settings; ValueError where there is none."""
     from envs.tasks import TASKS
 
-    task = next(name for name, task in TASKS.items() if task.env_id == settings.task.env_id)
-    return f"{task}-{settings.agent.algorithm}-{arm}-seed{seed}"
+    found = next((task for task in TASKS.values() if task.env_id == settings.task.env_id), None)
+    if found is None:
+        raise ValueError(f"task.env_id={settings.task.env_id!r}: choose task={', task='.join(TASKS)}")
+    return found
 
 
 def identity(job: ShapingJob) -> dict[str, Any]:

@@ -134,6 +134,8 @@ def test_a_whole_small_run_and_its_continuation(tmp_path: Path, capsys: pytest.C
         ("study.every=0", "every=0"),
         ("valuefn=constant", "cannot be read online"),
         ("study.seeds=[100]", "data seed must be 0..99"),
+        ("task=lift", "lift needs the gripper; use agent=sac_grasp"),
+        ("task=simpler/pick_coke_can", "choose task=lift"),
     ],
 )
 def test_bad_settings_are_refused_before_anything_is_made(tmp_path: Path, word: str, said: str) -> None:

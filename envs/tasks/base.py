@@ -42,6 +42,7 @@ class Task:
     prepare: Callable[[Any], None] | None = None  # changes the raw environment once, after it was built
     objects: Callable[[Any], Sequence[Any]] = lambda raw: [raw.cube]  # what the `state` observation describes
     dense: Callable[[Any], float] = robosuite_dense  # raw environment -> hand-made reward in [0, 1]
+    grasps: bool = True  # does the goal need the gripper
 
 
 def grip_position(raw: Any) -> npt.NDArray[np.float64]:

@@ -70,4 +70,5 @@ TASK = Task(
     seconds=15.0,
     prepare=widen,
     dense=dense,
+    grasps=False,
 )
