@@ -62,7 +62,8 @@ def run_all(config: DictConfig) -> None:
         facts = {"task": task_of(settings).name, "arm": job.arm, "seed": job.seed}
         facts |= {"algorithm": settings.agent.algorithm, "threshold": settings.study.threshold}
         facts |= {"settings": digest(identity(job)), "budget": settings.agent.steps, "hz": settings.task.hz}
-        facts |= {"claim": value.claim, "claim_accuracy": value.claim_accuracy, "command": command_line()}
+        facts |= {"claim": value.claim, "claim_accuracy": value.claim_accuracy, "held_out": value.held_out}
+        facts |= {"low": value.low, "high": value.high, "command": command_line()}
         write_json(cell_path(job, folder), facts | result)
         rates = " ".join(f"{point['success']:.2f}" for point in result["curve"])
         print(f"  {cell_name(settings, job.arm, job.seed)}: {rates} ({result['seconds']:.0f} s)", flush=True)

@@ -16,6 +16,7 @@ from episodes import seeds as seed_ranges
 from episodes.types import Episode
 from experiments.schemas import ShapingStudyConfig
 from experiments.shaping_arms import ARMS, ShapingArm, shaping
+from experiments.shaping_levels import levels
 from experiments.shaping_value import ShapingValue, held_level
 from valuefns.shaping.readers import ClockReader, InfoReader, Reader, ShuffledReader
 from valuefns.shaping.terms import Shaper
@@ -126,13 +127,13 @@ def run_cell(job: ShapingJob) -> dict[str, Any]:
     reader = shaped.rewarder.reader
     cost = {"calls": reader.calls, "frames": reader.frames, "seconds": reader.seconds}
     card = shaped.shaping
-    finals = _final_trials(job, agent)
+    finals, followed = _final_trials(job, agent)
     venv.close()
-    return {"curve": curve, "rows": finals, "seconds": seconds, "value": cost, "shaping": card}
+    return {"curve": curve, "rows": finals, "levels": followed, "seconds": seconds, "value": cost, "shaping": card}
 
 
-def _final_trials(job: ShapingJob, agent: Any) -> list[dict[str, Any]]:
-    """Every final trial: what the simulator says, and what the value says that looks at it."""
+def _final_trials(job: ShapingJob, agent: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Every final trial, what the simulator says and what the value that looks at it; and the `levels` of them all."""
     from agents.sb3 import SB3Actor
     from envs.rollout import Trial, rollout
     from valuefns.make import load_value
@@ -143,9 +144,11 @@ def _final_trials(job: ShapingJob, agent: Any) -> list[dict[str, Any]]:
     pool = seed_ranges.EVAL if evaluation.split == "eval" else seed_ranges.TUNE
     trials = [Trial(s) for s in pool[evaluation.first : evaluation.first + evaluation.trials]]
     rows = []
+    seen: list[tuple[np.ndarray, np.ndarray]] = []
     hacks: list[tuple[Episode, np.ndarray]] = []
     for episode in rollout(SB3Actor(agent, [env], settings.agent.actions), [env], trials, source=job.arm):
         read = value.score(episode)
+        seen.append((read, episode.progress))
         claimed = held_level(read, settings.task.hold_steps) >= job.value.claim
         rows.append({
             "seed": episode.provenance.seed, "success": bool(episode.success), "claimed": bool(claimed),
@@ -155,7 +158,7 @@ def _final_trials(job: ShapingJob, agent: Any) -> list[dict[str, Any]]:
             hacks.append((episode, read))
     env.close()
     _draw(job, hacks)
-    return rows
+    return rows, levels([read for read, _ in seen], [progress for _, progress in seen])
 
 
 def _draw(job: ShapingJob, hacks: Sequence[tuple[Episode, np.ndarray]]) -> None:
@@ -193,5 +196,5 @@ def identity(job: ShapingJob) -> dict[str, Any]:
     """What a cell's outcome depends on."""
     settings, study = job.settings, job.settings.study
     facts = {"task": asdict(settings.task), "agent": asdict(settings.agent), "evaluation": asdict(settings.evaluation)}
-    value = {k: v for k, v in asdict(job.value).items() if k not in ("folder", "pool")}
+    value = {k: v for k, v in asdict(job.value).items() if k not in ("folder", "pool", "held_out")}
     return facts | {"arm": job.arm, "seed": job.seed, "every": study.every, "curve": study.curve_trials, "value": value}

@@ -14,6 +14,7 @@ from episodes.files import write_atomic
 from episodes.intervals import bootstrap_mean
 from experiments.run_folder import read_json, write_json
 from experiments.shaping_arms import ARMS
+from experiments.shaping_levels import mean_rank
 
 Cells = dict[tuple[str, str, str], list[dict[str, Any]]]  # (task, algorithm, arm) -> cells by seed
 
@@ -78,6 +79,7 @@ def arm_rows(cells: Cells) -> list[dict[str, Any]]:
             "steps_to_threshold": steps, "steps_low": steps_low, "steps_high": steps_high,
             "reached": sum(to_threshold(c) is not None for c in group), "threshold": group[0]["threshold"],
             "hack_rate": hack_rate(group), "claimed_failures": float(np.mean(failed)) if failed else None,
+            "rank": mean_rank([c["levels"] for c in group]), "held_out_rank": group[0]["held_out"]["rank"],
             "n": sum(len(c["rows"]) for c in group), "seeds": [c["seed"] for c in group],
             "per_seed": [final_success(c) for c in group], "area": float(np.mean([area(c) for c in group])),
             "seconds": float(np.mean([c["seconds"] for c in group])),
@@ -150,6 +152,10 @@ def _span(low: float, high: float, form: str) -> str:
     return "" if np.isnan(low) else f"{low:{form}} to {high:{form}}"
 
 
+def _number(x: float | None) -> str:
+    return "" if x is None else f"{x:.2f}"
+
+
 def markdown(cells: Cells, rows: Sequence[Any], answers: Sequence[Any], totals: Sequence[Any]) -> str:
     commands = list(dict.fromkeys(c["command"] for group in cells.values() for c in group))
     lines = [
@@ -159,15 +165,19 @@ def markdown(cells: Cells, rows: Sequence[Any], answers: Sequence[Any], totals: 
         "",
         "Success is the environment's, IQM over seeds with a stratified bootstrap 95 % interval. Steps: the first",
         "evaluation at the threshold, the budget where it was not reached (≥). Hacks: final trials that the value",
-        "calls a success and the simulator does not. Seconds: training alone, value included; calls: of the value or",
-        "control, and the time they take.",
+        "calls a success and the simulator does not. Rank: Spearman's correlation of the learned value with the",
+        "simulator's progress over the frames of the arm's final trials (mean over seeds), and over held-out",
+        "demonstrations. Seconds: training alone, value included; calls: of the value or control, and the time they",
+        "take.",
         "",
-        "| task | algorithm | arm | success | 95 % | steps | reached | hacks | n | seconds | calls | taking |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "| task | algorithm | arm | success | 95 % | steps | reached | hacks | rank | held out | n | seconds | calls "
+        "| taking |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [
         f"| {r['task']} | {r['algorithm']} | {r['arm']} | {r['success']:.2f} | {_span(r['low'], r['high'], '.2f')} | "
-        f"{steps_text(r)} | {r['reached']} of {len(r['seeds'])} | {r['hack_rate']:.2f} | {r['n']} | "
+        f"{steps_text(r)} | {r['reached']} of {len(r['seeds'])} | {r['hack_rate']:.2f} | "
+        f"{_number(r['rank'])} | {_number(r['held_out_rank'])} | {r['n']} | "
         f"{r['seconds']:.0f} | {r['value_calls']:.0f} | {r['value_seconds']:.0f} s |"
         for r in rows
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ from episodes.files import cache_entry
 from episodes.store import EpisodeStore
 from experiments.run_folder import digest, read_json, write_json
 from experiments.schemas import RecapSimConfig, ShapingStudyConfig
+from experiments.shaping_levels import BINS, levels
 from experiments.stages import CACHE_FORMAT, collect, fit_latents
 from valuefns.make import make_value
 from valuefns.shaping.readers import version_of
@@ -32,6 +34,7 @@ class ShapingValue:
     claim: float  # "the model says success": the value stays at or above it for `hold_steps` frames
     claim_accuracy: float  # balanced accuracy of that on the held-out demonstrations
     pool: tuple[float, ...]  # values of held-out frames, for the shuffled control
+    held_out: dict[str, Any]  # `levels` of the held-out demonstrations
 
 
 def data_settings(settings: ShapingStudyConfig) -> RecapSimConfig:
@@ -49,7 +52,7 @@ def prepare_value(settings: ShapingStudyConfig) -> ShapingValue:
     store = collect(data)
     key = digest(
         CACHE_FORMAT, "shaping", store.content_hash, settings.valuefn, settings.latents, settings.seed,
-        settings.task.hold_steps,
+        settings.task.hold_steps, BINS,
     )  # fmt: skip
     place = Path(settings.cache) / "shaping" / key
     if not (place / "facts.json").exists():
@@ -66,7 +69,8 @@ def _train(settings: RecapSimConfig, store: EpisodeStore, place: Path) -> None:
     value = make_value(settings.valuefn, latents, settings.seed, settings.device)
     value.fit(store.select([i for i in range(len(store)) if i % HELD_OUT]), place / "training")
     value.save(place / "value")
-    values, success = [value.score(store[i]) for i in held], np.array([store.index[i]["success"] for i in held])
+    episodes = [store[i] for i in held]
+    values, success = [value.score(e) for e in episodes], np.array([e.success for e in episodes])
     low, high = matched([v[0] for v in values], [v[-1] for v, s in zip(values, success, strict=True) if s])
     best = np.array([held_level(v, settings.task.hold_steps) for v in values])
     claim, accuracy = separate(best, success)
@@ -75,6 +79,7 @@ def _train(settings: RecapSimConfig, store: EpisodeStore, place: Path) -> None:
     facts = {
         "folder": str(place / "value"), "version": version_of(value), "low": low, "high": high,
         "claim": claim, "claim_accuracy": accuracy, "pool": [float(x) for x in pool],
+        "held_out": levels(values, [e.progress for e in episodes]),
     }  # fmt: skip
     write_json(place / "facts.json", facts)
 

@@ -13,6 +13,7 @@ from experiments.reward_shaping import run_all
 from experiments.run_folder import write_json
 from experiments.schemas import CONF
 from experiments.shaping_arms import ARMS, shaping
+from experiments.shaping_levels import levels, mean_rank, pooled
 from experiments.shaping_table import area, rebuild, to_threshold
 from experiments.shaping_value import held_level, separate
 
@@ -22,7 +23,9 @@ def cell(folder: Path, arm: str, seed: int, curve: list[float], claimed: list[in
         "task": "reach", "algorithm": "sac", "arm": arm, "seed": seed, "threshold": 0.8, "claim_accuracy": 0.9,
         "command": "python experiments/reward_shaping.py", "seconds": 60.0,
         "curve": [{"step": 1000 * k, "success": s, "seconds": 1.0} for k, s in enumerate(curve)],
-        "value": {"calls": 10, "frames": 40, "seconds": 2.0},
+        "value": {"calls": 10, "frames": 40, "seconds": 2.0}, "low": 0.2, "high": 0.8,
+        "levels": levels([np.array([0.5, 0.4, 0.3])], [np.array([0.0, 0.5, 1.0])]),
+        "held_out": levels([np.array([0.2, 0.5, 0.8])], [np.array([0.0, 0.5, 1.0])]),
         "rows": [
             {"seed": i, "success": bool(s), "claimed": bool(c)}
             for i, (s, c) in enumerate(zip(success, claimed, strict=True))
@@ -55,7 +58,8 @@ def test_the_table_comes_from_the_cells(tmp_path: Path) -> None:
     assert "| reach | sac | sparse | 0.25 | 0.25 to 0.25 | ≥ 3000 | 0 of 3 |" in table
     page = (tmp_path / "report.html").read_text()
     assert "does not beat sparse here; of its failed trials the value calls 67 % a success" in page
-    assert page.count("<svg") == 1
+    assert "demonstrations (rank correlation 1.00), on the trials of its own agents -1.00" in page
+    assert page.count("<svg") == 2
 
 
 def test_one_seed_has_no_interval_and_does_not_break_the_page(tmp_path: Path) -> None:
@@ -85,6 +89,15 @@ def test_a_claim_is_a_level_that_is_kept() -> None:
     assert 0.3 < cut < 0.8 and accuracy == 1
     with pytest.raises(ValueError, match="record both kinds"):
         separate(np.array([0.2, 0.3]), np.array([True, True]))
+
+
+def test_levels_along_the_progress() -> None:
+    found = levels([np.array([0.1, 0.3, 0.6, 9.0])], [np.array([0.0, 0.05, 1.0])])  # one value more than progress
+    assert found["rank"] == pytest.approx(1.0) and found["bins"][0] == pytest.approx([2, 0.4, 0.1])
+    at, mean, spread = pooled([found, found])
+    assert at == pytest.approx([0.05, 0.95]) and mean == pytest.approx([0.2, 0.6]) and spread == pytest.approx([0.1, 0])
+    still = levels([np.array([0.1, 0.3])], [np.array([0.5, 0.5])])
+    assert still["rank"] is None and mean_rank([still]) is None and mean_rank([still, found]) == pytest.approx(1.0)
 
 
 def test_every_arm_has_settings_of_its_own_gamma() -> None:

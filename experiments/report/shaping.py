@@ -18,6 +18,7 @@ from experiments.report import facts
 from experiments.report.plots import WIDTH
 from experiments.report.svg import BLUE, GREEN, GREY, INK, MUTED, ORANGE, PURPLE, RED, inline_svg, style
 from experiments.shaping_arms import ARMS
+from experiments.shaping_levels import pooled
 
 HERE = Path(__file__).parent
 COLOURS = {
@@ -37,7 +38,7 @@ def write_page(folder: Path, cells: Mapping[Any, Any], rows: Sequence[Any], answ
     templates.filters.update(percent=facts.percent, number=facts.number, duration=facts.duration)
     templates.globals.update(interval=facts.interval)
     pairs = list(dict.fromkeys((task, algorithm) for task, algorithm, _ in cells))
-    figures = {}
+    figures, followed = {}, {}
     for task, algorithm in pairs:
         mine = {arm: group for (t, a, arm), group in cells.items() if (t, a) == (task, algorithm)}
         said = "; ".join(
@@ -50,8 +51,14 @@ def write_page(folder: Path, cells: Mapping[Any, Any], rows: Sequence[Any], answ
             f"curves-{task}-{algorithm}",
             f"Success while learning {task} with {algorithm}; at the end {said}",
         )
+        followed[task, algorithm] = inline_svg(
+            tracks(mine),
+            f"tracks-{task}-{algorithm}",
+            "The learned value against the simulator's progress, on held-out demonstrations and on the agents' trials",
+        )
     html = templates.get_template("shaping.html").render(
-        css=Markup((HERE / "page.css").read_text(encoding="utf-8")), pairs=pairs, figures=figures, rows=rows,
+        css=Markup((HERE / "page.css").read_text(encoding="utf-8")), pairs=pairs, figures=figures, followed=followed,
+        rows=rows,
         answers=answers, arms=ARMS, videos=_videos(folder), accuracy=_accuracy(cells), said=outcome(rows, answers),
     )  # fmt: skip
     write_atomic(folder / "report.html", html.lstrip().encode())
@@ -83,7 +90,36 @@ def outcome(rows: Sequence[Any], answers: Sequence[Any]) -> list[str]:
                 else f"of its failed trials the value calls {100 * failed:.0f} % a success"
             )
             said.append(f"{where}: the learned value does not beat sparse here; {share}.")
+            if row["rank"] is not None and row["held_out_rank"] is not None:
+                said.append(
+                    f"{where}: it follows the simulator's progress on held-out demonstrations (rank correlation "
+                    f"{row['held_out_rank']:.2f}), on the trials of its own agents {row['rank']:.2f}."
+                )
     return said
+
+
+def tracks(groups: Mapping[str, Sequence[Any]]) -> Figure:
+    """The learned value's potential against the simulator's progress, mean and standard deviation over frames."""
+    first = next(iter(groups.values()))[0]
+    lines = [("held-out demonstrations", INK, [first["held_out"]])]
+    own = [c["levels"] for c in groups.get("value", ())]
+    lines += [("agents of the value", BLUE, own)] if own else []
+    others = [c["levels"] for arm, group in groups.items() if arm != "value" for c in group]
+    lines += [("other agents", ORANGE, others)] if others else []
+    with style():
+        figure = Figure(figsize=(WIDTH, 2.8), layout="constrained")
+        ax = figure.subplots()
+        for label, colour, several in lines:
+            at, mean, spread = pooled(several)
+            phi, band = (mean - first["low"]) / (first["high"] - first["low"]), spread / (first["high"] - first["low"])
+            ax.plot(at, phi, "o-", markersize=3, color=colour, label=label)
+            ax.fill_between(at, phi - band, phi + band, color=colour, alpha=0.12, linewidth=0)
+        ax.plot([0, 1], [0, 1], ":", color=MUTED, linewidth=0.6)
+        ax.set(xlim=(0, 1), xlabel="progress (simulator)", ylabel="potential (learned)")
+        ax.grid(axis="y")
+        ax.set_axisbelow(True)
+        figure.legend(loc="outside right upper")
+    return figure
 
 
 def _accuracy(cells: Mapping[Any, Any]) -> dict[str, float]:
