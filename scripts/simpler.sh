@@ -20,9 +20,9 @@ debian_12() { [ -r /etc/os-release ] && (. /etc/os-release && [ "${ID:-}" = debi
 mirror_stanza() { # the first entry of the system's own package sources, for the backports suite
     local file
     for file in /etc/apt/sources.list.d/*.sources; do
-        [ -f "$file" ] || continue
+        [ -s "$file" ] || continue # ours is there already, and empty
         awk 'BEGIN { RS = ""; ORS = "\n\n" } /Suites:.*bookworm/ && !/security/ { print; exit }' "$file" |
-            grep -v '^#' | sed 's/^Suites:.*/Suites: bookworm-backports/'
+            sed '/^#/d; s/^Suites:.*/Suites: bookworm-backports/'
     done | awk 'BEGIN { RS = ""; ORS = "\n" } NR == 1'
 }
 mesa_from_backports() {
