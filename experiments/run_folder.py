@@ -35,6 +35,7 @@ LATER = {
     "vision_revision": "main",
     "language_checkpoint": "",
     "language_revision": "main",
+    "gripper": "",
 }
 """Settings that came later and their defaults, which `digest` leaves out: what was made before them stays valid."""
 

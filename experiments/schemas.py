@@ -42,9 +42,11 @@ class TaskConfig:
     hz: float = 10.0  # control rate
     hold_steps: int = 5  # steps the goal must hold before it counts
     render: str = "fast"  # fast: large robot meshes drawn as their collision shapes; stock: robosuite's own
+    gripper: str = ""  # its action: position or, for SIMPLER's Google robot, change; empty: the robot's own
 
     def __post_init__(self) -> None:
         require(self, image_size=(1, MAX_PIXELS), hz=(0.1, 1000), hold_steps=(1, inf))
+        require_one_of(self, gripper=("", "position", "change"))
         if not self.cameras or len(set(self.cameras)) != len(self.cameras):
             raise ValueError(f"TaskConfig: cameras={list(self.cameras)}; name at least one camera, each once")
 

@@ -26,12 +26,12 @@ from scipy.spatial.transform import Rotation
 from agents.remote import ServerError
 from agents.wire import MAX_MESSAGE, REMOTE_EXTRA, pack, unpack
 from envs.simpler.catalogue import SIMPLER_TASKS
-from envs.simpler.env import CAMERA, proprioception, simpler_spec
+from envs.simpler.env import CAMERA, GripperChanges, gripper_of, own_gripper, proprioception, simpler_spec
 from envs.simpler.protocol import SimplerTrial
 from episodes.images import resized
 from episodes.types import Observation
 from experiments.schemas import SimplerSweepConfig
-from experiments.simpler_worker import drawn_size, make_actor, row_of
+from experiments.simpler_worker import drawn_size, make_actor, policy_spec, row_of
 
 WORKER = Path(__file__).with_name("simpler_env_worker.py")
 VARIANT = "prepackaged"
@@ -167,7 +167,7 @@ class _Desk:
         self.size = drawn_size(settings)
         self.process: subprocess.Popen[bytes] | None = None
         self.socket: Any = None
-        self.task = ""
+        self.task = self.gripper = ""
         self.actor: Any = None
         if not settings.simpler_python:
             print(f"start the worker where simpler_env is installed: python {WORKER} {door.url}", flush=True)
@@ -210,12 +210,15 @@ class _Desk:
         """The result columns of one trial; ServerError: the worker or the policy's server did not answer."""
         task = SIMPLER_TASKS[trial.task]
         if self.task != trial.task or self.actor is None:
-            spec = simpler_spec(task, self.size, task.max_steps)
+            wanted = policy_spec(self.settings)
+            self.gripper = gripper_of(wanted) if wanted is not None else ""
+            spec = simpler_spec(task, self.size, task.max_steps, gripper=self.gripper)
             self.actor, self.task = make_actor(self.settings, [_Slot(spec, task)]), trial.task
         if self.socket is None:
             self._hire()
         message = self._tell({"trial": asked(trial, number)})
         fresh = True
+        changes = GripperChanges() if self.gripper not in ("", own_gripper(task.robot)) else None
         while "observation" in message:
             try:
                 seen = observation_of(message["observation"], task.robot, self.size)
@@ -227,7 +230,7 @@ class _Desk:
                 self._tell({"abandon": True})
                 raise
             execute = self.settings.execute or getattr(self.actor, "execute", None) or len(chunk)
-            message = self._tell({"actions": chunk[:execute]})
+            message = self._tell({"actions": chunk[:execute] if changes is None else changes.of(chunk[:execute])})
         if "error" in message:
             raise ServerError(f"simpler_env: {message['error']}")
         row = dict(message["row"])

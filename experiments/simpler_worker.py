@@ -121,9 +121,13 @@ class Session:
         key = (task, settings.policy, settings.adapter, size, images, settings.slots)
         if key != self.key:
             self.close()
-            from envs.simpler.env import SimplerEnv
+            from envs.simpler.env import SimplerEnv, gripper_of
 
-            self.envs = [SimplerEnv(task, image_size=size, images=images) for _ in range(settings.slots)]
+            spec = policy_spec(settings)
+            gripper = gripper_of(spec) if spec is not None else ""
+            self.envs = [
+                SimplerEnv(task, image_size=size, images=images, gripper=gripper) for _ in range(settings.slots)
+            ]
             self.key = key
         if self.actor is None:
             self.actor = make_actor(settings, self.envs)

@@ -47,6 +47,8 @@ def make_env(task: TaskConfig, max_steps: int) -> Any:
     simpler = next((t for t in envs.SIMPLER_TASKS.values() if t.env_id == task.env_id), None)
     if simpler is not None:
         return _make_simpler(simpler, task, max_steps)
+    if task.gripper == "change":
+        raise ValueError(f"task.gripper=change: {task.env_id} has a gripper that takes positions; leave it empty")
     return gymnasium.make(
         task.env_id,
         disable_env_checker=True,
@@ -67,7 +69,9 @@ def _make_simpler(simpler: Any, task: TaskConfig, max_steps: int) -> Any:
     for name, value in own.items():
         if getattr(task, name) != value:
             raise ValueError(f"task.{name}={getattr(task, name)}: {task.env_id} has task.{name}={value}")
-    return SimplerEnv(simpler, image_size=task.image_size, max_steps=max_steps, stop_at_success=True)
+    return SimplerEnv(
+        simpler, image_size=task.image_size, max_steps=max_steps, stop_at_success=True, gripper=task.gripper
+    )
 
 
 def make_oracle(mix: OracleMix, envs: Sequence[Any]) -> Any:

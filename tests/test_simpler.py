@@ -19,7 +19,7 @@ if not os.environ.get("MS_ASSET_DIR"):
     pytest.skip("MS_ASSET_DIR is not set: no SIMPLER assets here", allow_module_level=True)
 
 from envs.simpler.backend import drawing_error
-from envs.simpler.env import PROPRIO, SimplerEnv
+from envs.simpler.env import PROPRIO, GripperChanges, SimplerEnv, gripper_of
 from envs.simpler.layout import Placement, Setup
 from envs.simpler.oracles import oracle
 from experiments.simpler_sweep import parse
@@ -75,6 +75,19 @@ def test_the_gripper_holds_the_lifted_can(can):
     assert info["success"] and info["instruction"] == "pick coke can"
 
 
+def test_gripper_positions_do_what_changes_do(can):
+    """The same episode by both commands: the oracle commands them, and the robot's own changes come out the same."""
+    trial = trials("pick_coke_can", "visual_matching")[3]
+    changes = run(can, trial)[1]
+    env = SimplerEnv("pick_coke_can", images=False, gripper="position")
+    info, positions, _ = run(env, trial)
+    env.close()
+    assert info["success"] and set(positions[:, 6]) == {-1.0, 1.0} and gripper_of(env.spec_) == "position"
+    np.testing.assert_array_equal(GripperChanges().of(positions)[:, 6], changes[:, 6])
+    with pytest.raises(ValueError, match="action_units"):
+        env.spec_.require_same(can.spec_, "policy")
+
+
 def test_actions_are_metres_in_the_base_frame_and_the_spec_says_so(cube):
     before, _ = cube.reset(seed=0, options={"trial": CUBE[0]})
     assert before["proprio"].shape == (len(PROPRIO),) and cube.observation_space.contains(before)
@@ -100,6 +113,8 @@ def test_bad_settings_are_refused(can):
         SimplerEnv("pick_pepsi")
     with pytest.raises(ValueError, match="image_size"):
         SimplerEnv("pick_coke_can", image_size=(2, 2))
+    with pytest.raises(ValueError, match="widowx_stack_cube takes position"):
+        SimplerEnv("widowx_stack_cube", gripper="change")
     with pytest.raises(ValueError, match="not one of pick_coke_can"):
         can.reset(options={"trial": CUBE[0]})
     with pytest.raises(ValueError, match="stage is missing"):

@@ -12,6 +12,7 @@ from scipy.spatial.transform import Rotation
 import envs
 from envs.simpler import assets
 from envs.simpler.collision import split
+from envs.simpler.env import GripperChanges
 from envs.simpler.kinematics import Chain
 from envs.simpler.parity import Replay, verdicts
 from envs.simpler.planner import ARM_LIMITS, GRIPPER_LIMITS, plan
@@ -227,3 +228,12 @@ def test_parity_judges_nothing_after_the_first_contact() -> None:
     assert [what.split()[0] for what in missed] == ["TCP", "pixels", "robot", "object"]
     sliver = {"pixels": 1.0}  # a robot that is hardly in the picture has no overlap
     assert all(kept for *_, kept in verdicts([replayed("scripted_privileged", 2, {0: good, 1: sliver})]))
+
+
+def test_gripper_positions_become_changes_once_each() -> None:
+    def actions(*grips: float) -> np.ndarray:
+        return np.column_stack([np.full((len(grips), 6), 0.5), grips]).astype(np.float32)
+
+    changes = GripperChanges()
+    assert changes.of(actions(-1, 0.2, 1)).tolist() == actions(0, 1, 0).tolist()
+    assert changes.of(actions(0.9, -0.1, -1)).tolist() == actions(0, -1, 0).tolist()

@@ -20,9 +20,10 @@ PROPRIO = ("eef_x", "eef_y", "eef_z", *ROTATION, "finger_right", "finger_left") 
 ACTION = ("dx", "dy", "dz", "drx", "dry", "drz", "gripper")
 # What covers 99 % of the actions in the data sets that policies for these robots learn from; more is executed as well.
 RANGE = {"google": (0.25, 0.75), "widowx": (0.1, 0.5)}  # m, rad
-GRIPPER = {
-    "google": ("-1 opens by 1.31 rad, +1 closes by 1.31 rad, 0 keeps", 1.0),
-    "widowx": ("-1 is closed, +1 is open", -1.0),
+GRIPPER = {  # (robot, command) -> in words, and what closes; a robot's own command comes first
+    ("google", "change"): ("-1 opens by 1.31 rad, +1 closes by 1.31 rad, 0 keeps", 1.0),
+    ("google", "position"): ("-1 is open, +1 is closed", 1.0),
+    ("widowx", "position"): ("-1 is closed, +1 is open", -1.0),
 }
 NATIVE = {"google": (512, 640), "widowx": (480, 640)}  # pixels, (H, W) of SIMPLER's cameras
 CAMERA = {"google": "overhead_camera", "widowx": "3rd_view_camera"}
@@ -36,11 +37,23 @@ def proprioception(p: npt.ArrayLike, q: npt.ArrayLike, fingers: npt.ArrayLike) -
     return np.concatenate([np.asarray(p), rotation, np.asarray(fingers)]).astype(np.float32)
 
 
-def simpler_spec(task: SimplerTask, size: tuple[int, int], max_steps: int, images: bool = True) -> EnvSpec:
+def own_gripper(robot: str) -> str:
+    """The command that SIMPLER gives the robot's gripper: change or position."""
+    return next(command for known, command in GRIPPER if known == robot)
+
+
+def gripper_of(spec: EnvSpec) -> str:
+    """The gripper's command of a `simpler_spec`; empty for another one."""
+    return next((command for (_, command), (words, _) in GRIPPER.items() if spec.action_units[-1] == words), "")
+
+
+def simpler_spec(
+    task: SimplerTask, size: tuple[int, int], max_steps: int, images: bool = True, gripper: str = ""
+) -> EnvSpec:
     """What a policy for the task must agree on; `size` (H, W) pixels. Loads no simulator."""
     distance, angle = RANGE[task.robot]
     limit = (distance,) * 3 + (angle,) * 3 + (1.0,)
-    words, close = GRIPPER[task.robot]
+    words, close = GRIPPER[task.robot, gripper or own_gripper(task.robot)]
     return EnvSpec(
         env_id=task.env_id,
         cameras=(CAMERA[task.robot],) if images else (),
@@ -57,14 +70,30 @@ def simpler_spec(task: SimplerTask, size: tuple[int, int], max_steps: int, image
     )
 
 
+class GripperChanges:
+    """An episode's gripper positions (above 0: closed) as the Google robot's changes, each commanded once."""
+
+    def __init__(self) -> None:
+        self._closed = False  # SIMPLER's episodes begin open
+
+    def of(self, actions: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Actions (K, 7) with positions to actions (K, 7) with changes: +1 closes, -1 opens, 0 keeps."""
+        closed = np.append(self._closed, actions[:, 6] > 0)
+        self._closed = bool(closed[-1])
+        return np.column_stack([actions[:, :6], np.diff(closed.astype(np.float32))]).astype(np.float32)
+
+
 class SimplerEnv(gym.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.float32]]):
     """One SIMPLER task on ManiSkill 3, one environment, CPU physics.
 
     Observation: {camera: uint8 (H, W, 3), "proprio": float32 (11,)}. The camera is SIMPLER's; its whole view is drawn
     at `image_size` (an int: square), with the photograph of Visual Matching behind robot and objects where the
     placement has one. Action: float32 (7,) in metres, radians (rotation vector, base axes) and gripper; what lies
-    outside the action space is executed too, as in SIMPLER. Reward: "sparse" is 1 at every step at which the task is
-    solved, "dense" the staged progress. Truncated at `max_steps` (default SIMPLER's); terminated only with
+    outside the action space is executed too, as in SIMPLER. `gripper`: the robot's own command, which is a change for
+    the Google robot and a position for WidowX, or "position" for both (Google robot: above 0 is closed). A policy
+    learns a position more easily than the one step of a change; SIMPLER's evaluation of published policies converts
+    likewise. Reward: "sparse" is 1 at every step at which the task is solved, "dense" the staged progress.
+    Truncated at `max_steps` (default SIMPLER's); terminated only with
     `stop_at_success`. info: instruction, success (at this step: SIMPLER counts the last step's), success_any,
     is_success, progress. While `blind` is set, `step` returns no pictures: nobody will look at them.
 
@@ -85,6 +114,7 @@ class SimplerEnv(gym.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.float32]]):
         stop_at_success: bool = False,
         max_steps: int | None = None,
         images: bool = True,
+        gripper: str = "",
         render_mode: str | None = None,
     ) -> None:
         if isinstance(task, str) and task not in SIMPLER_TASKS:
@@ -100,9 +130,14 @@ class SimplerEnv(gym.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.float32]]):
             raise ValueError(f"max_steps={max_steps!r}: must be a whole number of at least 1")
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f"render_mode={render_mode!r}: choose 'rgb_array' or None")
+        self.gripper = gripper or own_gripper(self.task.robot)
+        if (self.task.robot, self.gripper) not in GRIPPER:
+            known = " or ".join(command for robot, command in GRIPPER if robot == self.task.robot)
+            raise ValueError(f"gripper={gripper!r}: {self.task.name} takes {known}")
+        self._changes: GripperChanges | None = None
         self.reward, self.stop_at_success, self.render_mode = reward, stop_at_success, render_mode
         self.max_steps, self.image_size, self._drawn = int(max_steps), (int(size[0]), int(size[1])), images
-        self.spec_ = simpler_spec(self.task, self.image_size, self.max_steps, images)
+        self.spec_ = simpler_spec(self.task, self.image_size, self.max_steps, images, self.gripper)
         limit = self.spec_.action_high
         boxes: dict[str, spaces.Space[Any]] = {
             name: spaces.Box(0, 255, (*self.image_size, 3), np.uint8) for name in self.spec_.cameras
@@ -157,6 +192,7 @@ class SimplerEnv(gym.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.float32]]):
             given["placements"] = [placement]
         observation, _ = self.raw.reset(seed=self.episode_seed % 2**31, options=given)
         self._steps = 0
+        self._changes = None if self.gripper == own_gripper(self.task.robot) else GripperChanges()
         self._last = self.raw.get_info()
         return self._observation(observation), self._info()
 
@@ -186,7 +222,8 @@ class SimplerEnv(gym.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.float32]]):
         if not np.isfinite(action).all():
             raise ValueError(f"action: {action.tolist()} is not finite; give metres, radians and the gripper")
         self.raw.blind = self.blind
-        observation, reward, _, _, self._last = self.raw.step(action[None])
+        own = action[None] if self._changes is None else self._changes.of(action[None])
+        observation, reward, _, _, self._last = self.raw.step(own)
         self._steps += 1
         terminated = self.stop_at_success and self.is_success()
         truncated = not terminated and self._steps >= self.max_steps

@@ -76,9 +76,10 @@ class SimplerHand:
         return max(1, round(seconds * self.hz))
 
     def gripper(self) -> float:
-        """The gripper's command: absolute for WidowX; for the Google robot only when the wish changes."""
-        if self.robot == "widowx":
-            return 1.0 if self.grip == OPEN else -1.0
+        """The gripper's command: a position, or a change only when the wish changes."""
+        if self.env.gripper == "position":
+            close = self.env.spec_.gripper_close
+            return -close if self.grip == OPEN else close
         if self.grip == self._commanded:
             return 0.0
         self._commanded = self.grip
