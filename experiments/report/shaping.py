@@ -76,12 +76,18 @@ def outcome(rows: Sequence[Any], answers: Sequence[Any]) -> list[str]:
         verdict = {
             "fewer": "it learns faster", "more": "it learns more slowly", "not shown": "no difference shown",
         }[answer["answer"]]  # fmt: skip
-        said.append(
-            f"{where}: a potential of {name} needs {answer['steps']:+.0f}{span} environment steps to the threshold "
-            f"against the sparse reward: {verdict} ({answer['seeds']} seeds)."
-        )
-        key = tuple(answer[k] for k in ("task", "algorithm", "arm"))
-        row = next(r for r in rows if (r["task"], r["algorithm"], r["arm"]) == key)
+        by_arm = {r["arm"]: r for r in rows if (r["task"], r["algorithm"]) == (answer["task"], answer["algorithm"])}
+        row, sparse = by_arm[answer["arm"]], by_arm["sparse"]
+        if row["reached"] or sparse["reached"]:
+            said.append(
+                f"{where}: a potential of {name} needs {answer['steps']:+.0f}{span} environment steps to the threshold "
+                f"against the sparse reward: {verdict} ({answer['seeds']} seeds)."
+            )
+        else:
+            said.append(
+                f"{where}: neither a potential of {name} nor the sparse reward reaches the threshold within "
+                f"{row['steps_to_threshold']:.0f} environment steps ({answer['seeds']} seeds)."
+            )
         if answer["arm"] == "value" and answer["answer"] != "fewer":
             failed = row["claimed_failures"]
             share = (
