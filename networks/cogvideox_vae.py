@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from episodes.settings import require
+from networks.conv3d import safe_precision
 from networks.published import load_pretrained
 from networks.trainer import Trainer, TrainerConfig
 
@@ -97,6 +98,7 @@ class VideoEncoder(nn.Module):
         def batch(step: int) -> dict[str, np.ndarray]:
             return {"clips": clips(np.random.default_rng([seed, step]), training.batch_size)}
 
+        training = safe_precision(training, *batch(0)["clips"].shape[2:4], device)
         self.vae.requires_grad_(True)
         objective = _Objective(self)
         Trainer(training, folder, "vae", seed, device).fit(objective, batch)

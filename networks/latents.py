@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from episodes.settings import from_json, require
 from networks.augment import move_images, shift_images
 from networks.checkpoint import load_config, load_module, reading, save_module
+from networks.conv3d import safe_precision
 from networks.trainer import Trainer, TrainerConfig
 from networks.wan import WanVAEConfig, load_vae
 
@@ -114,6 +115,7 @@ class LatentEncoder(nn.Module):
             rng = np.random.default_rng([seed, step])
             return {"images": images[np.sort(rng.integers(len(images), size=training.batch_size))]}
 
+        training = safe_precision(training, *images.shape[1:3], device)
         self.vae.requires_grad_(True)
         Trainer(training, folder, "wan_vae", seed, device).fit(_VAEObjective(self.vae, self.config.kl_weight), batch)
         self.vae.requires_grad_(False)
