@@ -98,10 +98,11 @@ class VideoEncoder(nn.Module):
         def batch(step: int) -> dict[str, np.ndarray]:
             return {"clips": clips(np.random.default_rng([seed, step]), training.batch_size)}
 
-        training = safe_precision(training, *batch(0)["clips"].shape[2:4], device)
+        height, width = batch(0)["clips"].shape[2:4]
+        safe = safe_precision(training, height, width, device)
         self.vae.requires_grad_(True)
         objective = _Objective(self)
-        Trainer(training, folder, "vae", seed, device).fit(objective, batch)
+        Trainer(safe, folder, "vae", seed, device).fit(objective, batch)
         self.vae.requires_grad_(False)
         self.eval()
         drawn = torch.as_tensor(clips(np.random.default_rng([seed]), 64))

@@ -115,9 +115,9 @@ class LatentEncoder(nn.Module):
             rng = np.random.default_rng([seed, step])
             return {"images": images[np.sort(rng.integers(len(images), size=training.batch_size))]}
 
-        training = safe_precision(training, *images.shape[1:3], device)
+        safe = safe_precision(training, images.shape[1], images.shape[2], device)
         self.vae.requires_grad_(True)
-        Trainer(training, folder, "wan_vae", seed, device).fit(_VAEObjective(self.vae, self.config.kl_weight), batch)
+        Trainer(safe, folder, "wan_vae", seed, device).fit(_VAEObjective(self.vae, self.config.kl_weight), batch)
         self.vae.requires_grad_(False)
         self.eval()
         pick = np.random.default_rng(seed).choice(len(images), min(512, len(images)), replace=False)

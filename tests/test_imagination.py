@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import test_videovla as small
+import small_videovla as small
 
 from agents.videovla import VideoVlaPolicy
 from experiments import imagination
