@@ -156,12 +156,26 @@ def _number(x: float | None) -> str:
     return "" if x is None else f"{x:.2f}"
 
 
+def commands(cells: Cells) -> list[str]:
+    """The commands that make these cells, one for those that differ only in seeds, arms, workers and place."""
+    parts = ("study.seeds=", "study.arms=", "study.results=", "workers=")
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for cell in (c for group in cells.values() for c in group):
+        words = [w for w in cell["command"].split(" ") if not w.strip("'").startswith(parts)]
+        groups.setdefault(" ".join(words), []).append(cell)
+    made = []
+    for command, group in groups.items():
+        seeds = ",".join(map(str, sorted({c["seed"] for c in group})))
+        arms = ",".join(arm for arm in ARMS if any(c["arm"] == arm for c in group))
+        made.append(f"{command} 'study.seeds=[{seeds}]' 'study.arms=[{arms}]'")
+    return made
+
+
 def markdown(cells: Cells, rows: Sequence[Any], answers: Sequence[Any], totals: Sequence[Any]) -> str:
-    commands = list(dict.fromkeys(c["command"] for group in cells.values() for c in group))
     lines = [
         "# Values as rewards",
         "",
-        *[f"`{command}`" for command in commands],
+        *[f"`{command}`" for command in commands(cells)],
         "",
         "Success is the environment's, IQM over seeds with a stratified bootstrap 95 % interval. Steps: the first",
         "evaluation at the threshold, the budget where it was not reached (≥). Hacks: final trials that the value",

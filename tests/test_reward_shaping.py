@@ -21,7 +21,7 @@ from experiments.shaping_value import held_level, separate
 def cell(folder: Path, arm: str, seed: int, curve: list[float], claimed: list[int], success: list[int]) -> None:
     facts = {
         "task": "reach", "algorithm": "sac", "arm": arm, "seed": seed, "threshold": 0.8, "claim_accuracy": 0.9,
-        "command": "python experiments/reward_shaping.py", "seconds": 60.0,
+        "command": f"python experiments/reward_shaping.py 'study.seeds=[{seed}]' workers=2", "seconds": 60.0,
         "curve": [{"step": 1000 * k, "success": s, "seconds": 1.0} for k, s in enumerate(curve)],
         "value": {"calls": 10, "frames": 40, "seconds": 2.0}, "low": 0.2, "high": 0.8,
         "levels": levels([np.array([0.5, 0.4, 0.3])], [np.array([0.0, 0.5, 1.0])]),
@@ -56,6 +56,7 @@ def test_the_table_comes_from_the_cells(tmp_path: Path) -> None:
     assert answers["oracle"]["improvement"] == 1 and answers["value"]["answer"] == "not shown"
     table = (tmp_path / "table.md").read_text()
     assert "| reach | sac | sparse | 0.25 | 0.25 to 0.25 | ≥ 3000 | 0 of 3 |" in table
+    assert "`python experiments/reward_shaping.py 'study.seeds=[0,1,2]' 'study.arms=[sparse,oracle,value]'`" in table
     page = (tmp_path / "report.html").read_text()
     assert "does not beat sparse here; of its failed trials the value calls 67 % a success" in page
     assert "neither a potential of the learned value nor the sparse reward reaches the threshold within 3000" in page
