@@ -3,10 +3,11 @@
     python experiments/reward_shaping.py                                   # Reach with SAC, the arms below, 3 seeds
     python experiments/reward_shaping.py study.arms=[sparse,value,clock]   # other arms: experiments/shaping_arms.py
     python experiments/reward_shaping.py task=lift agent=sac_grasp study.every=2 study.seeds=[0,1,2,3,4]
+    python experiments/reward_shaping.py agent=sac_pixels                  # the agent, too, looks at pictures
 
-The agent learns from the simulator's state, the value looks at pictures. A cell is one arm under one seed on one task
-with one algorithm; each leaves <study.results>/cells/*.json when it is done, the same command skips those that are
-there, and table and report are rebuilt from the cells alone.
+The agent learns from the simulator's state (unless agent.pixels), the value looks at pictures. A cell is one arm under
+one seed on one task with one algorithm; each leaves <study.results>/cells/*.json when it is done, the same command
+skips those that are there, and table and report are rebuilt from the cells alone.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from experiments.checks import check_common, check_device, refusing
 from experiments.run_folder import command_line, digest, read_json, write_json
 from experiments.schemas import ShapingStudyConfig
 from experiments.shaping_arms import ARMS
-from experiments.shaping_cell import ShapingJob, cell_name, identity, run_cell, task_of
+from experiments.shaping_cell import ShapingJob, algorithm_of, cell_name, identity, run_cell, task_of
 from experiments.shaping_table import rebuild
 from experiments.shaping_value import data_settings, prepare_value
 
@@ -60,7 +61,7 @@ def run_all(config: DictConfig) -> None:
     print(f"{len(pending)} of {len(jobs)} cells to run", flush=True)
     for job, result in zip(pending, map_jobs(run_cell, pending, settings.workers), strict=True):
         facts = {"task": task_of(settings).name, "arm": job.arm, "seed": job.seed}
-        facts |= {"algorithm": settings.agent.algorithm, "threshold": settings.study.threshold}
+        facts |= {"algorithm": algorithm_of(settings), "threshold": settings.study.threshold}
         facts |= {"settings": digest(identity(job)), "budget": settings.agent.steps, "hz": settings.task.hz}
         facts |= {"claim": value.claim, "claim_accuracy": value.claim_accuracy, "held_out": value.held_out}
         facts |= {"low": value.low, "high": value.high, "command": command_line()}
@@ -84,6 +85,8 @@ def check(settings: ShapingStudyConfig) -> None:
     actions, task = settings.agent.actions, task_of(settings)
     if task.grasps and actions and "gripper" not in actions:
         raise ValueError(f"agent.actions=[{','.join(actions)}]: {task.name} needs the gripper; use agent=sac_grasp")
+    if settings.agent.pixels and settings.task.image_size < 36:
+        raise ValueError(f"task.image_size={settings.task.image_size}: agent.pixels needs at least 36 (NatureCNN)")
     check_common(data_settings(settings))
     check_device(settings.agent_device)
 

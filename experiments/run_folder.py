@@ -36,6 +36,7 @@ LATER = {
     "language_checkpoint": "",
     "language_revision": "main",
     "gripper": "",
+    "pixels": False,
 }
 """Settings that came later and their defaults, which `digest` leaves out: what was made before them stays valid."""
 

@@ -257,7 +257,7 @@ class SimplerSweepConfig:
 
 @dataclass
 class AgentConfig:
-    """A Stable-Baselines3 agent that learns from the simulator's state; the defaults are the library's."""
+    """A Stable-Baselines3 agent; the defaults are the library's."""
 
     algorithm: str = MISSING  # sac, ppo
     steps: int = 100_000  # environment steps of training, all environments together
@@ -266,6 +266,7 @@ class AgentConfig:
     max_steps: int = 100  # time limit of an episode, training and evaluation
     hold_steps: int = 5  # steps the goal must hold before it ends an episode as a success
     actions: list[str] = field(default_factory=list)  # dimensions the agent moves; empty: all
+    pixels: bool = False  # learn from the task's cameras and proprioception, not from the simulator's state
     evaluations: int = 10  # points of the learning curve
     settings: dict[str, Any] = field(default_factory=dict)  # further arguments of the algorithm
 
@@ -295,7 +296,7 @@ class ShapingStudyOptions:
 
 @dataclass
 class ShapingStudyConfig:
-    """`python experiments/reward_shaping.py`: values as rewards for agents that learn from the simulator's state."""
+    """`python experiments/reward_shaping.py`: values as rewards for Stable-Baselines3 agents."""
 
     task: TaskConfig = MISSING
     agent: AgentConfig = MISSING

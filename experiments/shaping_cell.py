@@ -34,7 +34,7 @@ class ShapingJob:
 
 
 def make_agent_env(settings: ShapingStudyConfig, *, images: bool = False, dense: bool = False) -> Any:
-    """The task's environment with a state box; `images` for looking at what an agent does."""
+    """The task's environment as the agent observes it; `images` for looking at what it does."""
     import gymnasium
 
     import envs  # noqa: F401  registers the ids
@@ -43,7 +43,7 @@ def make_agent_env(settings: ShapingStudyConfig, *, images: bool = False, dense:
     return gymnasium.make(
         task.env_id, disable_env_checker=True, image_size=task.image_size, cameras=tuple(task.cameras), hz=task.hz,
         hold_steps=settings.agent.hold_steps, render=task.render, max_steps=settings.agent.max_steps,
-        images=images, state=True, dense=dense,
+        images=images or settings.agent.pixels, state=not settings.agent.pixels, dense=dense,
     ).unwrapped  # fmt: skip
 
 
@@ -51,7 +51,7 @@ def make_training_envs(job: ShapingJob) -> Any:
     """The shaped VecEnv of an arm: Monitor inside records the environment's own rewards."""
     from functools import partial
 
-    from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+    from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize, VecTransposeImage
 
     from agents.sb3 import ShapedVecEnv
 
@@ -60,9 +60,12 @@ def make_training_envs(job: ShapingJob) -> Any:
     terminal = Shaper(config, 1).reads_terminal
     venv = DummyVecEnv([partial(_training_env, settings, arm, config.every, terminal)] * settings.agent.envs)
     venv.seed(seed_ranges.train_block(job.seed, 1).start)
-    shaped = ShapedVecEnv(venv, _source(job, arm), config)
+    shaped: VecEnv = ShapedVecEnv(venv, _source(job, arm), config)
+    if settings.agent.pixels:  # replay buffers take what is inside VecNormalize, so pictures are turned there
+        shaped = VecTransposeImage(shaped)
     # outside: replay buffers take the rewards that it has seen; positions in metres are small numbers
-    return VecNormalize(shaped, norm_reward=False, gamma=settings.agent.gamma)
+    keys = ["proprio"] if settings.agent.pixels else None  # the algorithm itself scales pictures
+    return VecNormalize(shaped, norm_reward=False, gamma=settings.agent.gamma, norm_obs_keys=keys)
 
 
 def _training_env(settings: ShapingStudyConfig, arm: ShapingArm, every: int, terminal: bool) -> Any:
@@ -75,9 +78,9 @@ def _training_env(settings: ShapingStudyConfig, arm: ShapingArm, every: int, ter
     env = make_agent_env(settings, dense=arm.source == "dense")
     if settings.agent.actions:
         env = PartialAction(env, settings.agent.actions)
-    if arm.source == "value":
-        env = Viewed(env, every, terminal)
-    return Monitor(FlattenObservation(env), info_keywords=("is_success",))
+    if not settings.agent.pixels:
+        env = FlattenObservation(Viewed(env, every, terminal) if arm.source == "value" else env)
+    return Monitor(env, info_keywords=("is_success",))
 
 
 def _source(job: ShapingJob, arm: ShapingArm) -> Any:
@@ -105,7 +108,8 @@ def run_cell(job: ShapingJob) -> dict[str, Any]:
     venv = make_training_envs(job)
     algorithm = {"sac": SAC, "ppo": PPO}[agent_settings.algorithm]
     arguments = deepcopy(agent_settings.settings)  # Stable-Baselines3 writes into policy_kwargs
-    agent = algorithm("MlpPolicy", venv, gamma=agent_settings.gamma, seed=job.seed, device=settings.agent_device,
+    policy = "MultiInputPolicy" if agent_settings.pixels else "MlpPolicy"
+    agent = algorithm(policy, venv, gamma=agent_settings.gamma, seed=job.seed, device=settings.agent_device,
                       **arguments)  # fmt: skip
     bind(agent)
     watcher = make_agent_env(settings)
@@ -179,7 +183,12 @@ def _draw(job: ShapingJob, hacks: Sequence[tuple[Episode, np.ndarray]]) -> None:
 
 
 def cell_name(settings: ShapingStudyConfig, arm: str, seed: int) -> str:
-    return f"{task_of(settings).name}-{settings.agent.algorithm}-{arm}-seed{seed}"
+    return f"{task_of(settings).name}-{algorithm_of(settings)}-{arm}-seed{seed}"
+
+
+def algorithm_of(settings: ShapingStudyConfig) -> str:
+    """The algorithm's name in tables and files: one that learns from pictures is another."""
+    return settings.agent.algorithm + ("-pixels" if settings.agent.pixels else "")
 
 
 def task_of(settings: ShapingStudyConfig) -> Task:

@@ -141,6 +141,20 @@ def test_a_whole_small_run_and_its_continuation(tmp_path: Path, capsys: pytest.C
         run(tmp_path, few, "agent.gamma=0.5")
 
 
+@pytest.mark.slow
+def test_agents_may_learn_from_pictures(tmp_path: Path) -> None:
+    pytest.importorskip("robosuite", reason="pip install -e .[robosuite]")
+    run(
+        tmp_path, "valuefn.training.steps=3", "agent=sac_pixels", "task.image_size=64", "agent.settings.buffer_size=100"
+    )
+    summary = json.loads((tmp_path / "results/summary.json").read_text())
+    assert {(row["algorithm"], row["arm"]) for row in summary["rows"]} == {
+        ("sac-pixels", "sparse"), ("sac-pixels", "value_gated"),
+    }  # fmt: skip
+    made = json.loads((tmp_path / "results/cells/reach-sac-pixels-value_gated-seed0.json").read_text())
+    assert made["curve"][-1]["step"] == 80 and made["value"]["frames"] > 0
+
+
 @pytest.mark.parametrize(
     ("word", "said"),
     [
@@ -152,6 +166,7 @@ def test_a_whole_small_run_and_its_continuation(tmp_path: Path, capsys: pytest.C
         ("study.seeds=[100]", "data seed must be 0..99"),
         ("task=lift", "lift needs the gripper; use agent=sac_grasp"),
         ("task=simpler/pick_coke_can", "choose task=lift"),
+        ("agent=sac_pixels", "task.image_size=32: agent.pixels needs at least 36"),
     ],
 )
 def test_bad_settings_are_refused_before_anything_is_made(tmp_path: Path, word: str, said: str) -> None:

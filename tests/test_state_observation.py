@@ -124,3 +124,26 @@ def test_an_agent_is_an_actor_that_sees_and_does_the_same(env: RoboSuiteEnv) -> 
     (episode,) = rollout(SB3Actor(agent, [env], names), [env], [Trial(7)], source="sac")
     np.testing.assert_allclose(episode.actions[:4, :3], expected, atol=1e-5)
     assert not episode.actions[:, 3:].any() and episode.images == {} and len(episode) == 6
+
+
+def test_so_is_one_that_looks_at_pictures() -> None:
+    from stable_baselines3 import SAC
+    from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize, VecTransposeImage
+
+    from agents.sb3 import SB3Actor
+
+    env = RoboSuiteEnv("reach", image_size=36, max_steps=6)
+    venv = VecNormalize(VecTransposeImage(DummyVecEnv([lambda: env])), norm_obs_keys=["proprio"])
+    small = {"net_arch": [8], "features_extractor_kwargs": {"cnn_output_dim": 8}}
+    agent = SAC("MultiInputPolicy", venv, policy_kwargs=small, learning_starts=5, buffer_size=20, device="cpu", seed=0)
+    agent.learn(12)
+    venv.training = False
+    venv.seed(7)
+    seen, expected = venv.reset(), []
+    for _ in range(4):
+        action, _ = agent.predict(seen, deterministic=True)
+        expected.append(action[0])
+        seen = venv.step(action)[0]
+    (episode,) = rollout(SB3Actor(agent, [env]), [env], [Trial(7)], source="sac")
+    np.testing.assert_allclose(episode.actions[:4], expected, atol=1e-5)
+    env.close()
