@@ -1,6 +1,6 @@
 """One training step and one inference of every published model, with random weights, against the arithmetic floor.
 
-    python benchmarks/published_size.py --device cuda             # all; or names: viva wvm distributional pi05 videovla
+    python benchmarks/published_size.py --device cuda --choices   # all; or names: viva wvm distributional pi05 videovla
     python benchmarks/published_size.py --floor                   # operations and floors alone; needs no GPU
     python benchmarks/published_size.py --tiny --out /tmp/tiny    # the tiny models, to try the script on a CPU
 
@@ -8,6 +8,8 @@ Inference is what a frame or a chunk costs once the prompt is embedded: encoding
 passes, batch 1, bfloat16 weights. The training step is the Trainer's (float32 weights, bf16 autocast, AdamW, recomputed
 activations), a micro-batch of --micro. Floor: the larger of the counted operations over the device's dense bfloat16
 peak and the bytes of weights that must be read over its memory bandwidth.
+
+--choices repeats the model's passes with every kernel of scaled_dot_product_attention alone, and under torch.compile.
 
 Every model leaves <out>/<model>.json, and <out>.md is rebuilt from these; what has none is "not run" there.
 """
@@ -32,6 +34,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from agents.videovla_model import VideoVlaModel
@@ -46,6 +49,13 @@ from networks.trainer import Trainer
 
 PEAKS = {"H200": (989e12, 4.8e12), "H100": (989e12, 3.35e12), "A100": (312e12, 2.0e12)}
 """Dense bfloat16 operations per second and bytes per second, of NVIDIA's data sheets (SXM)."""
+
+KERNELS = {
+    "flash": SDPBackend.FLASH_ATTENTION,
+    "efficient": SDPBackend.EFFICIENT_ATTENTION,
+    "cudnn": SDPBackend.CUDNN_ATTENTION,
+    "math": SDPBackend.MATH,
+}
 
 PAPER = {
     "viva": "0.18 s per frame",
@@ -186,7 +196,7 @@ def floor_seconds(facts: dict[str, Any], peak: tuple[float, float]) -> float:
     return max(computing, 2 * facts["parameters"] * facts["passes"] / peak[1])
 
 
-def measure(c: Case, device: str, micro: int, rounds: int) -> dict[str, Any]:
+def measure(c: Case, device: str, micro: int, rounds: int, choices: bool = False) -> dict[str, Any]:
     """Median seconds of inference and of a training step, and the peak memory of each (CUDA)."""
     from transformers.initialization import no_init_weights
 
@@ -207,13 +217,34 @@ def measure(c: Case, device: str, micro: int, rounds: int) -> dict[str, Any]:
             if part is no_pictures:
                 found["encode_seconds"] = None
                 continue
-            times = [_seconds(part, device) for _ in range(rounds + 2)][2:]
-            found[f"{name}_seconds"] = sorted(times)[len(times) // 2]
-    found["inference_peak_gib"] = _peak(device)
+            found[f"{name}_seconds"] = _median(part, device, rounds)
+        found["inference_peak_gib"] = _peak(device)
+        if choices:
+            found["choices"] = compared(run, device, rounds)
     del model, encode, run
     if device.startswith("cuda"):
         torch.cuda.empty_cache()
     return found | training_step(c, build(), device, micro, rounds)
+
+
+def compared(run: Infer, device: str, rounds: int) -> dict[str, float | None]:
+    """Median seconds with each attention kernel alone and under torch.compile; None where it cannot run."""
+    import torch._dynamo.exc
+
+    found: dict[str, float | None] = {}
+    for name, kernel in KERNELS.items():
+        try:
+            with sdpa_kernel(kernel):
+                found[name] = _median(run, device, rounds)
+        except RuntimeError as error:
+            print(f"  {name}: {str(error).splitlines()[0]}", flush=True)
+            found[name] = None
+    try:
+        found["compiled"] = _median(torch.compile(run), device, rounds)
+    except torch._dynamo.exc.TorchDynamoException as error:
+        print(f"  compiled: {str(error).splitlines()[0]}", flush=True)
+        found["compiled"] = None
+    return found
 
 
 def training_step(c: Case, model: nn.Module, device: str, micro: int, rounds: int) -> dict[str, Any]:
@@ -234,6 +265,12 @@ def training_step(c: Case, model: nn.Module, device: str, micro: int, rounds: in
         Trainer(training, Path(folder), c.name, 0, device).fit(model, batches)
     times = [b - a for a, b in pairwise(asked)][2:]
     return {"step_seconds": sorted(times)[len(times) // 2], "micro_batch": micro, "step_peak_gib": _peak(device)}
+
+
+def _median(run: Infer, device: str, rounds: int) -> float:
+    """Median seconds of `rounds` calls after two that are left out."""
+    times = [_seconds(run, device) for _ in range(rounds + 2)][2:]
+    return sorted(times)[len(times) // 2]
 
 
 def _seconds(run: Infer, device: str) -> float:
@@ -285,6 +322,19 @@ def table(rows: dict[str, dict[str, Any]], command: str) -> str:
             f"| {number(row, 'inference_peak_gib', '.1f')} | {step} | {number(row, 'step_peak_gib', '.1f')} "
             f"| {PAPER.get(name, '')} | {row.get('hardware', 'not run')} |"
         )
+    compared = {name: row for name, row in rows.items() if "choices" in row}
+    if compared:
+        names = [*KERNELS, "compiled"]
+        lines += ["", "Seconds of the model's passes with one attention kernel alone, and under torch.compile:", ""]
+        lines += [f"| model | as it is | {' | '.join(names)} |", "|---" * (len(names) + 2) + "|"]
+        lines += [
+            f"| {name} | {number(row, 'model_seconds')} | "
+            + " | ".join(number(row["choices"], choice) or "cannot run" for choice in names)
+            + " |"
+            for name, row in compared.items()
+        ]
+    else:
+        lines += ["", "Attention kernels and torch.compile (`--choices`): not run."]
     return "\n".join(lines) + "\n"
 
 
@@ -296,6 +346,7 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true", help="the tiny models")
     parser.add_argument("--micro", type=int, default=1, help="samples of the training step")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--choices", action="store_true", help="also every attention kernel, and torch.compile")
     parser.add_argument("--out", type=Path, default=Path("results/gpu"))
     args = parser.parse_args()
     if unknown := set(args.names) - set(CONFIGS):
@@ -307,12 +358,12 @@ def main() -> None:
         row = json.loads(path.read_text()) if path.exists() else {}
         row |= floors(c)
         if not args.floor:
-            row |= measure(c, args.device, args.micro, args.rounds)
+            row |= measure(c, args.device, args.micro, args.rounds, args.choices)
             row["hardware"] = torch.cuda.get_device_name() if args.device.startswith("cuda") else platform.machine()
         path.write_text(json.dumps(row, indent=1) + "\n")
         print(name, json.dumps(row), flush=True)
     rows = {n: json.loads((args.out / f"{n}.json").read_text()) for n in CONFIGS if (args.out / f"{n}.json").exists()}
-    command = "python benchmarks/published_size.py --device cuda" if not args.tiny else "... --tiny"
+    command = "python benchmarks/published_size.py --device cuda --choices" if not args.tiny else "... --tiny"
     args.out.with_suffix(".md").write_text(table(rows, command))
 
 
