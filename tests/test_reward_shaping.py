@@ -14,7 +14,8 @@ from experiments.run_folder import write_json
 from experiments.schemas import CONF
 from experiments.shaping_arms import ARMS, shaping
 from experiments.shaping_levels import levels, mean_rank, pooled
-from experiments.shaping_table import area, rebuild, to_threshold
+from experiments.shaping_measures import area, to_threshold
+from experiments.shaping_table import rebuild
 from experiments.shaping_value import held_level, separate
 
 
@@ -27,7 +28,7 @@ def cell(folder: Path, arm: str, seed: int, curve: list[float], claimed: list[in
         "levels": levels([np.array([0.5, 0.4, 0.3])], [np.array([0.0, 0.5, 1.0])]),
         "held_out": levels([np.array([0.2, 0.5, 0.8])], [np.array([0.0, 0.5, 1.0])]),
         "rows": [
-            {"seed": i, "success": bool(s), "claimed": bool(c)}
+            {"seed": i, "success": bool(s), "claimed": bool(c), "progress": 0.5 + 0.5 * s}
             for i, (s, c) in enumerate(zip(success, claimed, strict=True))
         ],
     }  # fmt: skip
@@ -51,8 +52,10 @@ def test_the_table_comes_from_the_cells(tmp_path: Path) -> None:
     assert rows["oracle"]["steps_to_threshold"] == 1000 and rows["oracle"]["reached"] == 3
     assert rows["sparse"]["steps_to_threshold"] == 3000 and rows["sparse"]["reached"] == 0
     assert rows["value"]["hack_rate"] == 0.5 and rows["sparse"]["hack_rate"] == 0 and rows["value"]["n"] == 12
+    assert rows["sparse"]["progress"] == rows["sparse"]["progress_low"] == 0.625
     answers = {answer["arm"]: answer for answer in summary["comparisons"]}
     assert answers["oracle"]["steps"] == -2000 and answers["oracle"]["answer"] == "fewer"
+    assert answers["oracle"]["progress"] == answers["oracle"]["progress_low"] == 0.375
     assert answers["oracle"]["improvement"] == 1 and answers["value"]["answer"] == "not shown"
     table = (tmp_path / "table.md").read_text()
     assert "| reach | sac | sparse | 0.25 | 0.25 to 0.25 | ≥ 3000 | 0 of 3 |" in table
