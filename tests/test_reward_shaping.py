@@ -62,6 +62,9 @@ def test_the_table_comes_from_the_cells(tmp_path: Path) -> None:
     assert "`python experiments/reward_shaping.py 'study.seeds=[0,1,2]' 'study.arms=[sparse,oracle,value]'`" in table
     page = (tmp_path / "report.html").read_text()
     assert "does not beat sparse here; of its failed trials the value calls 67 % a success" in page
+    assert (
+        "its agents get 0.62 of the way (highest progress of a trial), 0.62 with sparse: +0.00 [+0.00, +0.00]" in page
+    )
     assert "neither a potential of the learned value nor the sparse reward reaches the threshold within 3000" in page
     assert "a potential of the simulator&#39;s progress needs -2000 [-2000, -2000] environment steps" in page
     assert "demonstrations (rank correlation 1.00), on the trials of its own agents -1.00" in page

@@ -96,6 +96,13 @@ def outcome(rows: Sequence[Any], answers: Sequence[Any]) -> list[str]:
                 else f"of its failed trials the value calls {100 * failed:.0f} % a success"
             )
             said.append(f"{where}: the learned value does not beat sparse here; {share}.")
+            far = (
+                f"{row['progress']:.2f} of the way (highest progress of a trial), {sparse['progress']:.2f} with sparse"
+            )
+            span = "" if np.isnan(answer["progress_low"]) else (
+                f" [{answer['progress_low']:+.2f}, {answer['progress_high']:+.2f}]"
+            )  # fmt: skip
+            said.append(f"{where}: its agents get {far}: {answer['progress']:+.2f}{span}.")
             if row["rank"] is not None and row["held_out_rank"] is not None:
                 said.append(
                     f"{where}: it follows the simulator's progress on held-out demonstrations (rank correlation "
