@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import gymnasium as gym
 import numpy as np
 import pytest
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.vec_env import VecNormalize
 
 import envs  # noqa: F401  (registers the ids)
 
@@ -103,10 +105,22 @@ def test_an_agent_may_move_some_dimensions_alone(env: RoboSuiteEnv) -> None:
         PartialAction(env, ["up"])
 
 
+def driven(agent: BaseAlgorithm, venv: VecNormalize) -> list[np.ndarray]:
+    """The first four actions of an agent in its own environment, seed 7."""
+    venv.training = False
+    venv.seed(7)
+    seen, found = venv.reset(), []
+    for _ in range(4):
+        action, _ = agent.predict(seen, deterministic=True)
+        found.append(action[0])
+        seen = venv.step(action)[0]
+    return found
+
+
 def test_an_agent_is_an_actor_that_sees_and_does_the_same(env: RoboSuiteEnv) -> None:
     from gymnasium.wrappers import FlattenObservation
     from stable_baselines3 import SAC
-    from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+    from stable_baselines3.common.vec_env import DummyVecEnv
 
     from agents.sb3 import SB3Actor
 
@@ -114,13 +128,7 @@ def test_an_agent_is_an_actor_that_sees_and_does_the_same(env: RoboSuiteEnv) -> 
     venv = VecNormalize(DummyVecEnv([lambda: FlattenObservation(PartialAction(env, names))]))
     agent = SAC("MlpPolicy", venv, policy_kwargs={"net_arch": [8]}, learning_starts=5, device="cpu", seed=0)
     agent.learn(12)
-    venv.training = False
-    venv.seed(7)
-    seen, expected = venv.reset(), []
-    for _ in range(4):
-        action, _ = agent.predict(seen, deterministic=True)
-        expected.append(action[0])
-        seen = venv.step(action)[0]
+    expected = driven(agent, venv)
     (episode,) = rollout(SB3Actor(agent, [env], names), [env], [Trial(7)], source="sac")
     np.testing.assert_allclose(episode.actions[:4, :3], expected, atol=1e-5)
     assert not episode.actions[:, 3:].any() and episode.images == {} and len(episode) == 6
@@ -128,7 +136,7 @@ def test_an_agent_is_an_actor_that_sees_and_does_the_same(env: RoboSuiteEnv) -> 
 
 def test_so_is_one_that_looks_at_pictures() -> None:
     from stable_baselines3 import SAC
-    from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize, VecTransposeImage
+    from stable_baselines3.common.vec_env import DummyVecEnv, VecTransposeImage
 
     from agents.sb3 import SB3Actor
 
@@ -137,13 +145,7 @@ def test_so_is_one_that_looks_at_pictures() -> None:
     small = {"net_arch": [8], "features_extractor_kwargs": {"cnn_output_dim": 8}}
     agent = SAC("MultiInputPolicy", venv, policy_kwargs=small, learning_starts=5, buffer_size=20, device="cpu", seed=0)
     agent.learn(12)
-    venv.training = False
-    venv.seed(7)
-    seen, expected = venv.reset(), []
-    for _ in range(4):
-        action, _ = agent.predict(seen, deterministic=True)
-        expected.append(action[0])
-        seen = venv.step(action)[0]
+    expected = driven(agent, venv)
     (episode,) = rollout(SB3Actor(agent, [env]), [env], [Trial(7)], source="sac")
     np.testing.assert_allclose(episode.actions[:4], expected, atol=1e-5)
     env.close()
