@@ -1,12 +1,11 @@
 """Learning from the simulator's state: the state box, pictures on request, part of the actions, agents as Actors."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
-from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.vec_env import VecNormalize
 
 import envs  # noqa: F401  (registers the ids)
 
@@ -105,7 +104,7 @@ def test_an_agent_may_move_some_dimensions_alone(env: RoboSuiteEnv) -> None:
         PartialAction(env, ["up"])
 
 
-def driven(agent: BaseAlgorithm, venv: VecNormalize) -> list[np.ndarray]:
+def driven(agent: Any, venv: Any) -> list[np.ndarray]:
     """The first four actions of an agent in its own environment, seed 7."""
     venv.training = False
     venv.seed(7)
@@ -120,7 +119,7 @@ def driven(agent: BaseAlgorithm, venv: VecNormalize) -> list[np.ndarray]:
 def test_an_agent_is_an_actor_that_sees_and_does_the_same(env: RoboSuiteEnv) -> None:
     from gymnasium.wrappers import FlattenObservation
     from stable_baselines3 import SAC
-    from stable_baselines3.common.vec_env import DummyVecEnv
+    from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
     from agents.sb3 import SB3Actor
 
@@ -136,7 +135,7 @@ def test_an_agent_is_an_actor_that_sees_and_does_the_same(env: RoboSuiteEnv) -> 
 
 def test_so_is_one_that_looks_at_pictures() -> None:
     from stable_baselines3 import SAC
-    from stable_baselines3.common.vec_env import DummyVecEnv, VecTransposeImage
+    from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize, VecTransposeImage
 
     from agents.sb3 import SB3Actor
 
