@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Sequence
 from copy import deepcopy
@@ -104,6 +105,7 @@ def run_cell(job: ShapingJob) -> dict[str, Any]:
     from envs.rollout import Trial, rollout
 
     torch.set_num_threads(1)
+    gc.collect()  # the closed environments of the cell before lie in robosuite's reference cycles, 500 MB a cell
     settings, agent_settings = job.settings, job.settings.agent
     venv = make_training_envs(job)
     algorithm = {"sac": SAC, "ppo": PPO}[agent_settings.algorithm]
