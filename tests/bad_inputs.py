@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import tiny
 import torch
+from damage import (
+    DATA,
+    FINAL,
+    HEADER,
+    INDEX,
+    cut,
+    edit_index,
+    edit_json,
+    edit_labels,
+    edit_line,
+    edit_spec,
+    edit_tensors,
+    flip,
+    keep,
+    npz_member,
+    read_lines,
+    remove,
+    resave,
+    values,
+    write,
+)
 from made_lift import SPEC, made_episode, made_store
-from safetensors.torch import load_file
 
 from agents.flow import FlowPolicy
 from agents.flow_model import FlowConfig
@@ -35,9 +51,6 @@ from experiments.stages import load_values, make_actor, save_values
 from networks.checkpoint import load_module, load_tensors, save_module, save_tensors
 from networks.latents import LatentEncoder, LatentsConfig, latents_config
 from valuefns.make import load_value
-
-HEADER, INDEX = "foresight/header.json", "meta/episodes/chunk-000/file-000.parquet"
-DATA, FINAL = "data/chunk-000/file-001.parquet", "foresight/final/chunk-000/file-001.parquet"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,97 +84,6 @@ def make_world(root: Path) -> None:
     (root / "nothing").mkdir()
 
 
-# --- ways to break a file
-def write(name: str, content: bytes | str) -> Callable[[Path], Any]:
-    return lambda path: (path / name).write_bytes(content.encode() if isinstance(content, str) else content)
-
-
-def remove(name: str) -> Callable[[Path], Any]:
-    return lambda path: (path / name).unlink()
-
-
-def cut(name: str, share: float = 0.5) -> Callable[[Path], Any]:
-    return lambda path: (path / name).write_bytes((raw := (path / name).read_bytes())[: int(share * len(raw))])
-
-
-def flip(name: str, where: float | bytes = 0.5) -> Callable[[Path], Any]:
-    """Change one bit at a share of the file's length, or at the first place that holds these bytes."""
-
-    def change(path: Path) -> None:
-        raw = bytearray((path / name).read_bytes())
-        raw[int(where * len(raw)) if isinstance(where, float) else raw.index(where)] ^= 1
-        (path / name).write_bytes(raw)
-
-    return change
-
-
-def edit_json(name: str, **changes: Any) -> Callable[[Path], Any]:
-    def change(path: Path) -> None:
-        raw = json.loads((path / name).read_text()) | changes
-        (path / name).write_text(json.dumps({k: v for k, v in raw.items() if v is not None}))
-
-    return change
-
-
-def edit_spec(**changes: Any) -> Callable[[Path], Any]:
-    """A header as another program might have written it: without our checksum."""
-
-    def change(path: Path) -> None:
-        raw = json.loads((path / HEADER).read_text())
-        raw = {"format": raw["format"], "version": raw["version"], "spec": raw["spec"] | changes}
-        (path / HEADER).write_text(json.dumps(raw))
-
-    return change
-
-
-def edit_index(**changes: Any) -> Callable[[Path], Any]:
-    def change(path: Path) -> None:
-        table = pq.read_table(path / INDEX)
-        rows = [row | changes for row in table.to_pylist()]
-        pq.write_table(pa.Table.from_pylist(rows, table.schema.remove_metadata()), path / INDEX)
-
-    return change
-
-
-def edit_labels(head: dict[str, Any] | None = None, **columns: Any) -> Callable[[Path], Any]:
-    def change(path: Path) -> None:
-        table = pq.read_table(path / "l.parquet")
-        kept = json.loads(table.schema.metadata[b"foresight"]) | (head or {})
-        if "content_hash" not in (head or {}):
-            kept.pop("content_hash")
-        data = {name: table[name].to_numpy() for name in table.column_names}
-        data |= {name: np.full(len(table), value) for name, value in columns.items()}
-        table = pa.table(data).replace_schema_metadata({"foresight": json.dumps(kept)})
-        pq.write_table(table, path / "l.parquet")
-
-    return change
-
-
-def edit_tensors(name: str, edit: Callable[[dict[str, torch.Tensor]], Any]) -> Callable[[Path], Any]:
-    """Weights of something else, whole and with their own checksum."""
-
-    def change(path: Path) -> None:
-        tensors = load_file(path / name)
-        edit(tensors)
-        save_tensors(path / name, tensors, {})
-
-    return change
-
-
-def keep(path: Path) -> None:
-    """Nothing is broken: the reader is asked for the wrong thing."""
-
-
-def values(**arrays: Any) -> Callable[[Path], Any]:
-    return lambda path: np.savez(path / "values.npz", **arrays)
-
-
-def npz_member(path: Path) -> None:
-    with zipfile.ZipFile(path / "values.npz", "w") as archive:
-        archive.writestr("values.npy", b"\x93NUMPY\x01\x00v\x00{'descr': __import__('os')}")
-
-
-# --- readers
 def read_store(path: Path) -> Any:
     return list(EpisodeStore(path))
 
@@ -324,14 +246,14 @@ CASES = [
     Case("config of a foreign program", "policy",
          lambda p: save_module(p, torch.nn.Linear(1, 1), {"kind": "pi0"}), load_policy, "pi0"),
     Case("config of another architecture", "policy",
-         lambda p: _resave(p, lambda c: c["config"].update(width=16)), load_policy, "expected"),
+         lambda p: resave(p, lambda c: c["config"].update(width=16)), load_policy, "expected"),
     Case("config with an unknown setting", "policy",
-         lambda p: _resave(p, lambda c: c["config"].update(depth=16)), load_policy, "depth"),
+         lambda p: resave(p, lambda c: c["config"].update(depth=16)), load_policy, "depth"),
     Case("config with text for a number", "policy",
-         lambda p: _resave(p, lambda c: c["config"].update(width="8")), load_policy, "width is '8'"),
-    Case("config without EnvSpec", "policy", lambda p: _resave(p, lambda c: c.pop("spec")), load_policy, "spec"),
+         lambda p: resave(p, lambda c: c["config"].update(width="8")), load_policy, "width is '8'"),
+    Case("config without EnvSpec", "policy", lambda p: resave(p, lambda c: c.pop("spec")), load_policy, "spec"),
     Case("config with a wrong indicator", "policy",
-         lambda p: _resave(p, lambda c: c.update(indicator=7)), load_policy, "indicator is 7"),
+         lambda p: resave(p, lambda c: c.update(indicator=7)), load_policy, "indicator is 7"),
     Case("policy of another EnvSpec", "policy", keep,
          lambda p: make_actor(p, "cpu", None, [SimpleNamespace(spec_=OTHER)]), "action_names"),
     Case("a policy where a value is asked for", "policy", keep, lambda p: load_value(p), "unknown kind 'flow'"),
@@ -342,14 +264,14 @@ CASES = [
     Case("resume file changed by a bit", "resume", flip("r.safetensors", 0.99),
          lambda p: load_tensors(p / "r.safetensors"), "r.safetensors.*damaged"),
     # ledgers and runs
-    Case("ledger with a broken line", "ledger", lambda p: _line(p, 1, b"{nope"), read_ledger, "line 2"),
-    Case("ledger with a list", "ledger", lambda p: _line(p, 0, b"[1]"), read_ledger, "line 1"),
-    Case("ledger without keys", "ledger", lambda p: _line(p, 0, b"{}"), read_ledger, "line 1"),
-    Case("ledger with a trial twice", "ledger", lambda p: _line(p, 1, _lines(p)[0]), read_ledger, "line 2.*second"),
-    Case("ledger with a lone carriage return", "ledger", lambda p: _line(p, 1, b"{\r"), read_ledger, "line 2"),
+    Case("ledger with a broken line", "ledger", lambda p: edit_line(p, 1, b"{nope"), read_ledger, "line 2"),
+    Case("ledger with a list", "ledger", lambda p: edit_line(p, 0, b"[1]"), read_ledger, "line 1"),
+    Case("ledger without keys", "ledger", lambda p: edit_line(p, 0, b"{}"), read_ledger, "line 1"),
+    Case("ledger, a trial twice", "ledger", lambda p: edit_line(p, 1, read_lines(p)[0]), read_ledger, "line 2.*second"),
+    Case("ledger with a lone carriage return", "ledger", lambda p: edit_line(p, 1, b"{\r"), read_ledger, "line 2"),
     Case("ledger is a folder", "ledger", lambda p: (p / "d").mkdir(), lambda p: TrialLedger(p / "d"), "/d: "),
     Case("ledger of another actor", "ledger", keep, evaluate("policy:y"), "seed=0 is not one of 'policy:y'"),
-    Case("ledger of another program", "ledger", lambda p: _line(p, 1, b'{"key": "seed=1"}'), evaluate("policy:x"), "="),
+    Case("ledger of a stranger", "ledger", lambda p: edit_line(p, 1, b'{"key": "seed=1"}'), evaluate("policy:x"), "="),
     Case("run.json not json", "run", write("run.json", "{"), read_facts, "run.json"),
     Case("run.json a list", "run", write("run.json", "[]"), read_facts, "run.json"),
     Case("run.json with other stages", "run", write("run.json", '{"stages": 3}'), read_facts, "stages"),
@@ -384,24 +306,6 @@ CASES = [
 
 def _spec(**changes: Any) -> EnvSpec:
     return dataclasses.replace(SPEC, **changes)
-
-
-def _resave(path: Path, edit: Callable[[dict[str, Any]], Any]) -> None:
-    """A config.json that fits its weights' checksum, as another version of the program might write it."""
-    config = json.loads((path / "config.json").read_text())
-    policy: Any = load_policy(path)
-    edit(config)
-    save_module(path, policy.model, config)
-
-
-def _lines(path: Path) -> list[bytes]:
-    return (path / "t.jsonl").read_bytes().split(b"\n")
-
-
-def _line(path: Path, number: int, content: bytes) -> None:
-    lines = _lines(path)
-    lines[number] = content
-    (path / "t.jsonl").write_bytes(b"\n".join(lines))
 
 
 WAY_OUT = re.compile(
