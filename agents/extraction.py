@@ -2,7 +2,8 @@
 
     Labeller = (store, values) -> Labels     values: one float32 (T + 1,) per episode
 
-Every labeller is `label(store, values, config)`; LABELLERS maps its name to it.
+Every labeller is `label(store, values, config)`; LABELLERS maps its name to it. `weight` is the objective: a policy
+minimises sum_i w_i l_i / sum_i w_i, by weighting the loss or by drawing steps in proportion to their weight.
 """
 
 from __future__ import annotations
@@ -13,31 +14,17 @@ from math import inf
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from agents.advantages import EQUAL, AdvantageConfig, Values, advantages
+from agents.phases import Phase, of_steps, value_phases
 from episodes.labels import NEGATIVE, POSITIVE, Labels
-from episodes.returns import viva_return, viva_rewards
 from episodes.settings import require, require_one_of
 from episodes.store import Episodes
 from episodes.types import SEGMENTS
-from valuefns import advantage
 
-Values = Sequence[np.ndarray]
-
-
-@dataclass
-class AdvantageConfig:
-    """How values become advantages."""
-
-    kind: str = "n_step"  # n_step (RECAP) or chunk (WVM E.4)
-    n: int = 50  # steps, or the chunk length H
-    tail: str = "scaled"  # of the chunk advantage: printed or scaled
-    time_cost: str = (
-        "own"  # n_step: own: a step costs 1/(2T) of its episode's T (ViVa eq. 1); task: T is the time limit
-    )
-
-    def __post_init__(self) -> None:
-        require(self, n=(1, inf))
-        require_one_of(self, kind=("n_step", "chunk"), tail=("scaled", "printed"), time_cost=("own", "task"))
+Float = npt.NDArray[np.floating[Any]]
+Mask = npt.NDArray[np.bool_]
 
 
 @dataclass
@@ -46,103 +33,149 @@ class ExtractionConfig:
 
     advantage: AdvantageConfig = field(default_factory=AdvantageConfig)
     filter: str = "percentile"  # filtered_bc: percentile, binary (A >= 0, WVM E.6) or strict (A > 0)
-    keep: float = 0.7  # share of windows a percentile filter keeps, over the training set
+    keep: float = 0.7  # share of steps a percentile filter keeps, over the training set
     awr_temperature: float = 10.0  # tau: w = min(exp(tau A), delta), renormalised to mean 1
     awr_clip: float = 2.0  # delta
-    awr_standardise: bool = False  # ours: divide A by its standard deviation over the training set first
-    positive: float = 0.4  # RECAP: share of windows with a positive indicator, per task
+    awr_standardise: bool = False  # ours: A less its median, in standard deviations over the training set
+    positive: float = 0.4  # RECAP: share of steps with a positive indicator, per task
+    batch_positive: float = 0.0  # ours, RECAP: share of the training weight that is positive; 0: that of the data
+    phase_floor: float = 0.0  # ours: of `keep` and `positive`, the share that every phase of the successes keeps
+    seed: int = 0  # of labels drawn at random (success_random)
 
     def __post_init__(self) -> None:
-        require(self, keep=(0, 1), awr_temperature=(0, inf), awr_clip=(0, inf), positive=(0, 1))
+        require(self, keep=(0, 1), awr_temperature=(0, inf), awr_clip=(1e-6, inf), positive=(0, 1))
+        require(self, batch_positive=(0, 1), phase_floor=(0, 1), seed=(0, inf))
         require_one_of(self, filter=("percentile", "binary", "strict"))
-
-
-def advantages(store: Episodes, values: Values, config: AdvantageConfig) -> list[np.ndarray]:
-    """Return the advantage of every step of every episode, each float32 (T,), in ViVa's scale.
-
-    Ours: time_cost="task". With each episode's own T a step of a fast success costs more than one of a slow failure,
-    and the comparison across episodes, which every labeller makes, prefers the slow ones.
-    """
-    result = []
-    for row, v in zip(store.index, values, strict=True):
-        T, success = row["length"], row["success"]
-        if config.kind == "n_step":
-            scale = 1.0 if config.time_cost == "own" else T / store.spec.max_steps
-            result.append(advantage.n_step(v, scale * viva_rewards(T), viva_return(T, success)[:T], config.n))
-        else:
-            result.append(advantage.chunk(v, config.n, config.tail))
-    return result
-
-
-def _split(store: Episodes, flat: np.ndarray) -> list[np.ndarray]:
-    return np.split(flat, np.cumsum([row["length"] for row in store.index])[:-1])
-
-
-def _labels(store: Episodes, made_by: str, weight: Sequence[np.ndarray], **columns: Any) -> Labels:
-    return Labels.from_arrays(store, made_by, weight=[w.astype(np.float32) for w in weight], **columns)
 
 
 def bc(store: Episodes, values: Values, config: ExtractionConfig) -> Labels:
     """Behaviour cloning: every step weighs 1."""
-    return _labels(store, "bc", [np.ones(row["length"]) for row in store.index])
+    return _labels(store, "bc", np.ones(_steps(store)))
 
 
 def success_bc(store: Episodes, values: Values, config: ExtractionConfig) -> Labels:
-    """Behaviour cloning of the episodes that succeeded."""
-    return _labels(store, "success_bc", [np.full(row["length"], float(row["success"])) for row in store.index])
+    """Behaviour cloning of the episodes that succeeded: what knowing the outcome alone is worth."""
+    return _labels(store, "success_bc", _succeeded(store, "success_bc"))
+
+
+def success_random(store: Episodes, values: Values, config: ExtractionConfig) -> Labels:
+    """Control of filtered_bc: as many steps as it keeps, drawn at random from the episodes that succeeded."""
+    candidates = np.flatnonzero(_succeeded(store, "success_random"))
+    n = min(len(candidates), round(config.keep * _steps(store)))
+    kept = np.zeros(_steps(store))
+    kept[np.random.default_rng([config.seed, 2]).choice(candidates, n, replace=False)] = 1
+    return _labels(store, "success_random", kept)
 
 
 def label_bc(store: Episodes, values: Values, config: ExtractionConfig) -> Labels:
     """Behaviour cloning of the steps whose true segment label is `advance` (privileged: an upper control)."""
     advance = SEGMENTS.index("advance")
-    return _labels(store, "label_bc", [s == advance for s in store.column("segments")])
+    return _labels(store, "label_bc", np.concatenate(store.column("segments")) == advance)
 
 
 def filtered_bc(store: Episodes, values: Values, config: ExtractionConfig) -> Labels:
     """Clone the steps whose advantage passes: w = 1[A >= kappa] (WVM E.6), kappa a percentile, 0, or strictly 0."""
     A = np.concatenate(advantages(store, values, config.advantage))
     if config.filter == "percentile":
-        passed = np.quantile(A, 1 - config.keep) <= A
+        passed = best(A, config.keep, config.phase_floor, value_phases(store, values))
     else:
         passed = A >= 0 if config.filter == "binary" else A > 0
     if not passed.any():
         raise ValueError(
             f"filtered_bc: no step has an advantage above the {config.filter} threshold; use filter=percentile"
         )
-    return _labels(store, "filtered_bc", _split(store, passed), advantage=_split(store, A))
+    return _labels(store, "filtered_bc", passed, advantage=A)
+
+
+def success_filtered_bc(store: Episodes, values: Values, config: ExtractionConfig) -> Labels:
+    """Clone the steps of the successes whose advantage is among the best `keep` of theirs (ours)."""
+    A = np.concatenate(advantages(store, values, config.advantage))
+    won = _succeeded(store, "success_filtered_bc")
+    passed = won.copy()
+    passed[won] = best(A[won], config.keep, config.phase_floor, value_phases(store, values)[won])
+    return _labels(store, "success_filtered_bc", passed, advantage=A)
 
 
 def awr(store: Episodes, values: Values, config: ExtractionConfig) -> Labels:
     """Advantage-weighted regression: w = min(exp(tau A), delta), renormalised to mean 1 (WVM appendix E.4)."""
     A = np.concatenate(advantages(store, values, config.advantage))
-    scaled = A / max(float(A.std()), 1e-8) if config.awr_standardise else A
+    x = A.astype(np.float64)
+    if np.ptp(x) < EQUAL:
+        x = np.zeros_like(x)  # rounding is no preference, and would be one in standard deviations of itself
+    elif config.awr_standardise:
+        x = (x - np.median(x)) / x.std()
     # min(exp(x), delta) with the minimum taken in the exponent, where nothing overflows
-    w = np.exp(np.minimum(config.awr_temperature * scaled, np.log(config.awr_clip)))
-    return _labels(store, "awr", _split(store, w / w.mean()), advantage=_split(store, A))
+    w = np.exp(np.minimum(config.awr_temperature * x, np.log(config.awr_clip)))
+    return _labels(store, "awr", w / w.mean(), advantage=A)
 
 
 def recap(store: Episodes, values: Values, config: ExtractionConfig) -> Labels:
-    """RECAP: indicator I = 1[A > eps], eps per task so that a set share is positive; corrections are forced positive.
+    """RECAP: indicator I = 1[A >= eps], eps per task so that a set share is positive; corrections are forced positive.
 
-    Every step weighs 1: the policy learns both kinds and is told which is which (pi*0.6, section IV).
+    The policy learns both kinds and is told which is which (pi*0.6, section IV). Every step weighs 1, or, with
+    `batch_positive` b and a share s of positives, b / s and (1 - b) / (1 - s).
     """
-    A = advantages(store, values, config.advantage)
-    tasks = np.array([row["tasks"][0] for row in store.index])
-    indicator: list[np.ndarray] = [np.empty(0)] * len(A)
+    A = np.concatenate(advantages(store, values, config.advantage))
+    tasks = of_steps(store, [row["tasks"][0] for row in store.index])
+    phases, positive = value_phases(store, values), np.zeros(len(A), bool)
     for task in np.unique(tasks):
-        chosen = np.flatnonzero(tasks == task)
-        eps = np.quantile(np.concatenate([A[i] for i in chosen]), 1 - config.positive)
-        for i in chosen:
-            indicator[i] = np.where(A[i] > eps, POSITIVE, NEGATIVE)
-    for i, corrected in enumerate(store.column("intervention")):
-        indicator[i] = np.where(corrected, POSITIVE, indicator[i])
-    return _labels(store, "recap", [np.ones(len(a)) for a in A], advantage=A, indicator=indicator)
+        mine = tasks == task
+        positive[mine] = best(A[mine], config.positive, config.phase_floor, phases[mine])
+    positive |= np.concatenate(store.column("intervention")).astype(bool)
+    b, s = config.batch_positive, float(positive.mean())
+    weight = np.where(positive, b / s, (1 - b) / (1 - s)) if b > 0 and 0 < s < 1 else np.ones(len(A))
+    return _labels(store, "recap", weight, advantage=A, indicator=np.where(positive, POSITIVE, NEGATIVE))
 
 
-Labeller = Callable[[Episodes, Values, ExtractionConfig], Labels]
+def best(A: Float, share: float, floor: float, phase: Phase) -> Mask:
+    """The steps (M,) of the highest advantage, `share` of all; with a floor, floor * share of every phase at least.
+
+    phase (M,): steps of phase -1 have no floor. Where floors lift a phase the common threshold rises, so that the share
+    of all stays. Steps that tie with the last one in are in: with equal advantages every step is.
+    Ours: the floor. A slow but necessary phase scores low at every step, and a policy that never sees it stops there.
+    """
+    if np.ptp(A) < EQUAL:
+        return np.ones(len(A), bool)
+    lowest = np.full(len(A), inf)  # what a step needs to be among the floor of its phase
+    for k in np.unique(phase[phase >= 0]) if floor > 0 else ():
+        lowest[phase == k] = np.quantile(A[phase == k], 1 - floor * share)
+    order = np.sort(A)
+    low, high = np.searchsorted(order, np.quantile(A, 1 - share)), len(A) - 1
+    while floor > 0 and low < high:  # the lowest common threshold that does not keep more than the share
+        middle = (low + high) // 2
+        if (np.minimum(order[middle], lowest) <= A).mean() > share:
+            low = middle + 1
+        else:
+            high = middle
+    passed: Mask = np.minimum(order[low], lowest) <= A
+    return passed
+
+
+def _steps(store: Episodes) -> int:
+    return int(sum(row["length"] for row in store.index))
+
+
+def _succeeded(store: Episodes, method: str) -> Mask:
+    """Which steps (M,) belong to a success; a store without one is a ValueError."""
+    won = [bool(row["success"]) for row in store.index]
+    if not any(won):
+        raise ValueError(
+            f"{method}: no episode of {store.path} succeeded; where its source did not record outcomes, give them at "
+            "import"
+        )
+    return of_steps(store, won).astype(bool)
+
+
+def _labels(store: Episodes, made_by: str, weight: npt.NDArray[Any], **columns: npt.NDArray[Any]) -> Labels:
+    """Labels from columns over all steps (M,)."""
+    ends = np.cumsum([row["length"] for row in store.index])[:-1]
+    split: dict[str, Any] = {name: np.split(column, ends) for name, column in columns.items()}
+    return Labels.from_arrays(store, made_by, weight=np.split(weight.astype(np.float32), ends), **split)
+
+
+Labeller = Callable[[Episodes, Sequence[np.ndarray], ExtractionConfig], Labels]
 LABELLERS: dict[str, Labeller] = {
-    f.__name__: f
-    for f in (bc, filtered_bc, success_bc, label_bc, awr, recap)  # type: ignore[attr-defined]
+    f.__name__: f for f in (bc, filtered_bc, success_bc, success_filtered_bc, success_random, label_bc, awr, recap)
 }
 
 

@@ -46,12 +46,13 @@ class FlowPolicy(Policy):
         self, store: Episodes, labels: Labels, seed: int = 0, folder: Path | None = None, cache: Path | None = None
     ) -> FlowPolicy:
         self.spec.require_same(store.spec, f"store {store.path}")
+        labels.require_for(store)
         self.indicator = POSITIVE if "indicator" in labels else NULL  # never act with a token it has not been shown
         data = DecodedCache(store, cache)
         for name, x in (("proprio", data.proprio), ("action", data.actions)):
             getattr(self.model, f"{name}_mean").copy_(torch.as_tensor(x.mean(0)))
             getattr(self.model, f"{name}_std").copy_(torch.as_tensor(x.std(0).clip(min=1e-3)))
-        windows = ActionWindows(data, labels, self.config.chunk)
+        windows = ActionWindows(data, labels, self.config.chunk, self.config.weighting)
         training = self.config.training
 
         def batch(step: int) -> dict[str, np.ndarray]:

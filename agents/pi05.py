@@ -73,12 +73,13 @@ class Pi05Policy(Policy):
         self, store: Episodes, labels: Labels, seed: int = 0, folder: Path | None = None, cache: Path | None = None
     ) -> Pi05Policy:
         self.spec.require_same(store.spec, f"store {store.path}")
+        labels.require_for(store)
         self.indicator = POSITIVE if "indicator" in labels else NULL  # never act with a text it has not been shown
         data = DecodedCache(store, cache)
         for name, x in (("proprio", data.proprio), ("action", data.actions)):
             for end, bound in zip(("low", "high"), quantile_range(x), strict=True):
                 getattr(self.model, f"{name}_{end}").copy_(torch.as_tensor(bound))
-        windows = ActionWindows(data, labels, self.config.chunk)
+        windows = ActionWindows(data, labels, self.config.chunk, self.config.weighting)
         task_of = dict(zip(data.episodes.tolist(), data.instructions, strict=True))
         low, high = self._proprio_range()
         training = self.config.training

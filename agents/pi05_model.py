@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from agents.pi05_expert import Expert, PrefixKeys, time_features
+from episodes.settings import require_one_of
+from episodes.windows import WEIGHTINGS
 from networks.flow_matching import integrate, interpolate, velocity
 from networks.planner import enable_checkpointing
 from networks.trainer import TrainerConfig
@@ -64,6 +66,7 @@ class Pi05Config:
     noise_samples: int = 1  # noise draws per prefix; more is ours: the prefix is where the time goes
     indicator_dropout: float = 0.3  # share of indicators replaced by none (pi*0.6)
     guidance: float = 1.0  # beta; 1: no guidance (pi*0.6, 1.5 to 2.5 where useful)
+    weighting: str = "loss"  # how weights act: in the loss (WVM eq. E.5), or, sample, by how often a step is drawn
     image_shift: int = 0  # pixels of the stored image, random per sample; ours
     prefix: PaliGemmaShape = field(default_factory=PaliGemmaShape)
     expert: ExpertShape = field(default_factory=ExpertShape)
@@ -72,6 +75,9 @@ class Pi05Config:
             steps=5000, batch_size=256, lr=2.5e-5, warmup=1000,  # WVM's downstream policy; warm-up: openpi
         )
     )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        require_one_of(self, weighting=WEIGHTINGS)
 
 
 def sample_tau(batch: int, alpha: float, device: torch.device) -> Tensor:

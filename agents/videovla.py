@@ -75,6 +75,7 @@ class VideoVlaPolicy(Policy):
         self, store: Episodes, labels: Labels, seed: int = 0, folder: Path | None = None, cache: Path | None = None
     ) -> VideoVlaPolicy:
         self.spec.require_same(store.spec, f"store {store.path}")
+        labels.require_for(store)
         self.indicator = POSITIVE if "indicator" in labels else NULL  # never act with a text it has not been shown
         config, training = self.config, self.config.training
         data = DecodedCache(store, cache)
@@ -86,7 +87,7 @@ class VideoVlaPolicy(Policy):
             seed, cache,
         )  # fmt: skip
         self.model.set_range(*map(torch.as_tensor, quantile_range(to_videovla(data.actions, self.spec))))
-        windows = ActionWindows(data, labels, config.chunk)
+        windows = ActionWindows(data, labels, config.chunk, config.weighting)
         tasks = sorted(set(data.instructions))
         self.learn_prompts(tasks)
         task_of = {e: tasks.index(text) for e, text in zip(data.episodes.tolist(), data.instructions, strict=True)}

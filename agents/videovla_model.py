@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from agents.videovla_actions import GRIPPER
 from agents.videovla_streams import Keys, follow, meet, read, run, see
 from episodes.settings import require, require_one_of
+from episodes.windows import WEIGHTINGS
 from networks.cogvideox import CogVideoXConfig, diffusion_schedule, load_cogvideox, rotary_positions
 from networks.cogvideox_vae import CogVideoXVAEConfig
 from networks.text import T5TextConfig
@@ -42,6 +43,7 @@ class VideoVlaConfig:
     lambda_video: float = 1.0  # of the video loss; 0: "no video loss", table 9
     indicator_dropout: float = 0.3  # share of indicators replaced by none (pi*0.6)
     guidance: float = 1.0  # beta of the indicator; 1: no guidance
+    weighting: str = "loss"  # how weights act: in the loss (WVM eq. E.5), or, sample, by how often a step is drawn
     image_shift: int = 0  # ours: pixels, random per clip and view, the same for all its frames
     shifted_copies: int = 1  # latents cached per clip: one unshifted and the rest shifted
     transformer: CogVideoXConfig = field(default_factory=CogVideoXConfig)  # checkpoint="": "from scratch", table 7
@@ -57,7 +59,7 @@ class VideoVlaConfig:
         require(self, latents=(1, inf), frame_stride=(1, inf), chunk=(1, inf), execute=(1, self.chunk))
         require(self, ddim_steps=(1, TIMESTEPS), lambda_video=(0, inf), indicator_dropout=(0, 1), guidance=(0, inf))
         require(self, image_shift=(0, inf), shifted_copies=(1, inf))
-        require_one_of(self, schedule=("sync", "async_training", "async"))
+        require_one_of(self, schedule=("sync", "async_training", "async"), weighting=WEIGHTINGS)
         if self.latents == 1 and self.schedule != "sync":
             raise ValueError(f"VideoVlaConfig: schedule={self.schedule!r} needs a future; use latents of 2 or more")
 

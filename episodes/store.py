@@ -24,6 +24,7 @@ FORMAT, VERSION = "foresight-episodes", 1
 _DTYPES = dict.fromkeys(("proprio", "actions", "rewards", "progress"), "float32") | {"segments": "int8"}
 _DTYPES |= dict.fromkeys(("terminated", "truncated", "intervention"), "bool")
 _COLUMNS = {"segments": "segment", "intervention": "intervention", "rewards": "next.reward"}
+_COLUMNS |= {"terminated": "next.done", "progress": "progress"}
 
 
 class Episodes:
@@ -70,7 +71,10 @@ class Episodes:
         return digest.hexdigest()
 
     def column(self, name: str) -> list[npt.NDArray[Any]]:
-        """One per-step column of every episode, each (T,), no image decoded: segments, intervention or rewards."""
+        """One per-step column of every episode, each (T,), no image decoded.
+
+        name: segments, intervention, rewards, terminated or progress (the simulator's, of the T steps' frames).
+        """
         if name not in _COLUMNS:
             raise ValueError(f"{self.path}: no column {name!r}; choose from {', '.join(_COLUMNS)}")
         return [self._store._column(row, _COLUMNS[name]) for row in self._rows]

@@ -20,6 +20,9 @@ from episodes.types import EnvSpec
 
 Batch = dict[str, npt.NDArray[Any]]
 
+WEIGHTINGS = ("loss", "sample")
+"""How a batch follows the weights of its steps: in the loss (WVM eq. E.5), or by how often they are drawn."""
+
 
 class DecodedCache:
     """All episodes of a store or view as contiguous arrays, one episode after the other.
@@ -113,27 +116,31 @@ class DecodedCache:
 
 
 class ActionWindows:
-    """Batches of (observation, next `chunk` actions), every step of every episode equally likely.
+    """Batches of (observation, next `chunk` actions) for the objective sum_i w_i l_i / sum_i w_i over all steps i.
 
-    `labels` (optional) must cover every episode of the cache. `skip_zero_weight`: steps whose weight is exactly 0 are
-    never drawn (they could not change the loss). Errors: no step left to draw, or labels that lack an episode, is a
-    ValueError.
+    `labels` (optional) must cover every episode of the cache. `weighting`: "loss" draws every step equally often and
+    leaves its weight to the loss; "sample" draws steps in proportion to their weight, which the loss then leaves out:
+    the same gradient in expectation, and no sample is spent on steps that hardly count. A step of weight 0 is never
+    drawn. Errors: no step left to draw, or labels that lack an episode, is a ValueError.
     """
 
     def __init__(
-        self, cache: DecodedCache, labels: Labels | None = None, chunk: int = 8, skip_zero_weight: bool = True
+        self, cache: DecodedCache, labels: Labels | None = None, chunk: int = 8, weighting: str = "loss"
     ) -> None:
         if chunk < 1:
             raise ValueError(f"ActionWindows: chunk is {chunk}; use at least 1 action")
+        if weighting not in WEIGHTINGS:
+            raise ValueError(f"ActionWindows: weighting={weighting!r}; choose {' or '.join(WEIGHTINGS)}")
         self.cache, self.chunk = cache, chunk
         M = len(cache.actions)
         self.episode_of_step = np.repeat(np.arange(len(cache)), cache.lengths)  # position in the cache
         self.frame_of_step = np.arange(M) - cache.step_offsets[self.episode_of_step]
         self.weight = self._column(labels, "weight", np.ones(M, np.float32))
         self.indicator = self._column(labels, "indicator", np.full(M, NULL, np.int8))
-        self.steps = np.flatnonzero(self.weight > 0) if skip_zero_weight else np.arange(M)
+        self.steps = np.flatnonzero(self.weight > 0)
         if len(self.steps) == 0:
             raise ValueError("ActionWindows: every weight is 0, nothing to learn from; check the labels")
+        self._cumulated = np.cumsum(self.weight[self.steps], dtype=np.float64) if weighting == "sample" else None
 
     def __len__(self) -> int:
         """The number of steps that can be drawn."""
@@ -146,7 +153,11 @@ class ActionWindows:
         the episode's end; valid bool (B, K), true for real steps; weight float32 (B,), 1 without labels; indicator int8
         (B,), 2 (null) without labels; episode (B,), the episode_index in the store; frame (B,).
         """
-        return self.gather(self.steps[rng.integers(len(self.steps), size=batch)])
+        if self._cumulated is None:
+            return self.gather(self.steps[rng.integers(len(self.steps), size=batch)])
+        drawn = np.searchsorted(self._cumulated, rng.random(batch) * self._cumulated[-1], "right")
+        windows = self.gather(self.steps[np.minimum(drawn, len(self.steps) - 1)])  # rounding may reach the very end
+        return windows | {"weight": np.ones(batch, np.float32)}
 
     def gather(self, steps: npt.NDArray[np.int64]) -> Batch:
         """The windows that begin at the given rows (B,) of the cache's actions."""

@@ -17,6 +17,7 @@ from experiments.stages import fit_latents
 from valuefns.bench.annotations import Annotation, read_csv
 from valuefns.bench.generate import Bench, generate
 from valuefns.bench.plan import BenchConfig
+from valuefns.bench.probes import PROBES
 from valuefns.make import load_value, make_value, reads_latents
 from valuefns.protocol import ValueFunction
 
@@ -76,7 +77,7 @@ def trained(settings: ValueBenchConfig, name: str, bench: Bench) -> ValueFunctio
     if name in settings.checkpoints:
         return load_value(Path(settings.checkpoints[name]), settings.device)
     config = settings.valuefns[name]
-    if config.name in ("clock", "random", "oracle"):
+    if config.name in PROBES:
         return make_value(config, settings.latents)
     if hasattr(config, "backend"):  # a vision-language model learns nothing; its examples are shown, not trained on
         shown = bench.store

@@ -1,6 +1,6 @@
 """Label any episode store by any value function, and rank data sets by what it says of them.
 
-    python -m experiments.label STORE --value FOLDER            # a trained value (viva, ...); or clock, random, oracle
+    python -m experiments.label STORE --value FOLDER            # a trained value; or clock, random, progress, oracle
     python -m experiments.label STORE_A STORE_B --value FOLDER  # both, ranked by mean VOC
 
 Writes <STORE>/labels/<value>-<hash>.parquet (column `value` of every step; `Labels.load` reads it) block by block:
@@ -29,7 +29,7 @@ from experiments.run_folder import read_json, write_json
 from valuefns.bench.metrics import sampled, voc
 from valuefns.bench.probes import PROBES, ProbeConfig
 from valuefns.make import load_value, make_value
-from valuefns.oracle import OracleConfig
+from valuefns.oracle import OracleConfig, OracleValue
 from valuefns.protocol import ValueFunction
 
 BLOCK = 16  # episodes scored between two writes
@@ -38,7 +38,7 @@ BLOCK = 16  # episodes scored between two writes
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stores", nargs="+", type=Path, help="episode stores")
-    parser.add_argument("--value", required=True, help="folder of a trained value, or clock, random, oracle")
+    parser.add_argument("--value", required=True, help="folder of a trained value, or clock, random, progress, oracle")
     parser.add_argument("--device", default="cpu")
     return parser.parse_args(arguments)
 
@@ -122,6 +122,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rows = []
         for place in args.stores:
             store = EpisodeStore.open(place)
+            if isinstance(value, OracleValue):
+                value.fit(store)
             labels, path, failed = label(store, value, value_hash)
             print(f"{path}: {len(labels.episodes)} episodes labelled, {len(failed)} left out", flush=True)
             for episode, reason in failed.items():

@@ -31,8 +31,9 @@ from experiments.method_table import rebuild
 from experiments.pinned import pin
 from experiments.run_folder import NOT_IDENTITY, command_line, digest, read_json, write_json
 from experiments.schemas import MethodStudyConfig
-from experiments.stages import Arm, ArmJob, collect, load_values, run_arm, score, share_first_iteration
+from experiments.stages import Arm, ArmJob, collect, load_values, report_labels, run_arm, score, share_first_iteration
 from experiments.value_report import truths, value_metrics
+from valuefns.constant import ConstantConfig
 
 schemas.register()
 
@@ -45,10 +46,11 @@ class StudyArm:
     value: str = ""  # empty: the method reads none
     iterations: int = 1
     corrections: bool = False
+    shuffled: bool = False  # control: the labels permuted within each phase
 
     @property
     def name(self) -> str:
-        name = self.method + (f"+{self.value}" if self.value else "")
+        name = self.method + (f"+{self.value}" if self.value else "") + ("+shuffled" if self.shuffled else "")
         return name + ("@2" if self.iterations > 1 else "") + ("+corrections" if self.corrections else "")
 
 
@@ -81,6 +83,7 @@ def run_all(config: DictConfig) -> None:
                 rows = [row for row in rows if row["iteration"] == iterations - 1]
                 cell = {"task": task, "seed": settings.seed, "command": command_line()}
                 cell |= {"settings": identity(settings, arm)}
+                cell |= {"labels": label_rows(settings, arm, store, values[arm.value])}
                 write_json(cell_path(settings, arm.name), cell | asdict(arm) | {"arm": arm.name, "rows": rows})
                 print("  " + json.dumps(summarise(f"{task} {arm.name}", rows)), flush=True)
     rebuild(folder)
@@ -95,10 +98,11 @@ def planned(settings: MethodStudyConfig) -> list[StudyArm]:
         raise ValueError(
             f"study.values={unknown}: choose from {', '.join(settings.values)}, or add +valuefn@values.mine=viva_tiny"
         )
-    for method in (*study.plain, *study.methods):
+    for method in (*study.plain, *study.methods, *study.shuffled):
         labeller(method)
     arms = [StudyArm(method) for method in study.plain]
     arms += [StudyArm(method, value) for value in study.values for method in study.methods]
+    arms += [StudyArm(method, value, shuffled=True) for value in study.values[:1] for method in study.shuffled]
     if study.corrections:
         arms += [StudyArm("recap", "viva"), *(StudyArm("recap", "viva", 2, helped) for helped in (False, True))]
     return list(dict.fromkeys(arms))
@@ -140,24 +144,27 @@ def first_difference(old: Any, new: Any, name: str = "") -> str:
 
 
 def arm_settings(settings: MethodStudyConfig, arm: StudyArm) -> MethodStudyConfig:
-    """The study's settings as this arm uses them: its value function, and the advantage that fits it."""
-    labels = settings.labeller
-    if arm.value == "constant":
-        labels = replace(labels, advantage=replace(labels.advantage, n=settings.study.constant_n))
-    valuefn = settings.values[arm.value or "constant"]
-    return replace(settings, valuefn=valuefn, labeller=labels, iterations=arm.iterations, corrections=arm.corrections)
+    """The study's settings as this arm uses them: with its value function, or the probe that nothing reads."""
+    valuefn = settings.values[arm.value] if arm.value else ConstantConfig()
+    return replace(settings, valuefn=valuefn, iterations=arm.iterations, corrections=arm.corrections)
 
 
 def fit_value(settings: MethodStudyConfig, store: EpisodeStore, name: str) -> Path:
     """The file of the cross-fitted values of every demonstration; a learned one also leaves a cell of its metrics."""
-    valuefn = settings.values[name or "constant"]
+    valuefn = settings.values[name] if name else ConstantConfig()
     path = score(settings, store, valuefn, workers=settings.workers)[1] / "values.npz"
     cell = cell_path(settings, f"value-{name}")
-    if name not in ("", "constant", "oracle") and not cell.exists():
+    if name not in ("", "oracle") and not cell.exists():
         metrics = value_metrics(truths(store), load_values(path))
         facts = {"task": task_name(settings), "seed": settings.seed, "command": command_line()}
         write_json(cell, facts | {"value": name, "metrics": metrics})
     return path
+
+
+def label_rows(settings: MethodStudyConfig, arm: StudyArm, store: EpisodeStore, values: Path) -> list[dict[str, Any]]:
+    """The label report of the demonstrations under the arm's labels, as plain json."""
+    shares = report_labels(arm_settings(settings, arm), store, load_values(values), [arm.method])
+    return [share.row() for share in shares]
 
 
 def job(settings: MethodStudyConfig, arm: StudyArm, store: EpisodeStore, values: Path) -> ArmJob:
@@ -167,7 +174,8 @@ def job(settings: MethodStudyConfig, arm: StudyArm, store: EpisodeStore, values:
     if arm.iterations > 1:
         first = replace(arm, iterations=1, corrections=False)
         share_first_iteration(run_path(arm_settings(settings, first), first), folder)
-    return ArmJob(mine, Arm(arm.name, arm.method, str(values), iterations=arm.iterations), store.path, folder)
+    labelled = Arm(arm.name, arm.method, str(values), arm.shuffled, iterations=arm.iterations)
+    return ArmJob(mine, labelled, store.path, folder)
 
 
 def run_path(settings: MethodStudyConfig, arm: StudyArm) -> Path:

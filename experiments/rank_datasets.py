@@ -2,7 +2,7 @@
 
     python experiments/rank_datasets.py stores=[data/lift,data/stack] valuefn.backend.model=gpt-4o
     python experiments/rank_datasets.py stores=[data/lift] backend=qwen device=cuda per_store=50
-    python experiments/rank_datasets.py stores=[data/lift] valuefn=oracle      # no model: the simulator's progress
+    python experiments/rank_datasets.py stores=[data/lift] valuefn=progress    # no model: the simulator's progress
 
 A store is a folder of an EpisodeStore (`python -m experiments.import_data` makes one of a LeRobotDataset). Leaves in
 runs/rank_datasets/<time>/: ranking.csv and ranking.md (one row per store), episodes.csv (one row per episode),
@@ -55,7 +55,7 @@ def rank(config: DictConfig) -> Path:
     found: list[tuple[Episodes, Quality]] = []
     for store in stores:
         with run.stage(str(store.path)):
-            if settings.valuefn.name != "gvl" or settings.valuefn.shots:
+            if not settings.checkpoint and (settings.valuefn.name != "gvl" or settings.valuefn.shots):
                 value.fit(store)
             found.append((store, dataset_quality(value, store)))
     ranking = sorted(

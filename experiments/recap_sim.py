@@ -38,7 +38,7 @@ from experiments.pinned import pin
 from experiments.report.page import write_report
 from experiments.run_folder import RunFolder, write_json
 from experiments.schemas import RecapSimConfig
-from experiments.stages import Arm, ArmJob, collect, run_arm, score
+from experiments.stages import Arm, ArmJob, collect, report_labels, run_arm, score
 from experiments.value_report import truths, value_metrics, write_frames
 from experiments.videos import draw_run_videos
 
@@ -66,6 +66,9 @@ def run_all(config: DictConfig) -> None:
         print(f"  {len(store)} episodes, {steps} steps, {successes} succeed ({store.path})", flush=True)
     with run.stage("value"):
         values, place = score(settings, store, settings.valuefn, workers=settings.workers)
+    with run.stage("labels"):
+        shares = report_labels(settings, store, values, settings.methods)
+        write_json(run.path / "label_report.json", {"rows": [share.row() for share in shares]})
     with run.stage("policies"):
         arms = [
             Arm(method, method, str(place / "values.npz"), iterations=settings.iterations)

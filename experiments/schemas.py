@@ -160,14 +160,11 @@ class MethodStudyOptions:
     """Which cells of the study of methods and values to run, and where they are kept."""
 
     methods: list[str] = field(default_factory=lambda: ["filtered_bc", "awr", "recap"])  # those that read a value
-    values: list[str] = field(default_factory=lambda: ["constant", "viva", "viva_no_lookahead", "oracle"])
-    plain: list[str] = field(default_factory=lambda: ["bc", "success_bc"])  # those that read none
+    values: list[str] = field(default_factory=lambda: ["viva", "viva_no_lookahead", "oracle"])
+    plain: list[str] = field(default_factory=lambda: ["bc", "success_bc", "success_random"])  # those that read none
+    shuffled: list[str] = field(default_factory=lambda: ["awr", "recap"])  # also with the first value's labels shuffled
     corrections: bool = False  # also RECAP's second iteration on viva, with corrections and without
-    constant_n: int = 1000  # steps of a constant value's advantage: the whole episode; fewer praise little but its end
     results: str = "results/methods"
-
-    def __post_init__(self) -> None:
-        require(self, constant_n=(1, inf))
 
 
 @dataclass

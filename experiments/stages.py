@@ -14,8 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from agents.controls import shuffle_within_phase
 from agents.extraction import labeller
+from agents.label_report import Share, label_report, warnings
 from agents.make import load_policy, make_policy
+from agents.phases import progress_phases
 from agents.policy import Policy
 from agents.recap import improve
 from envs.ledger import Trial
@@ -173,6 +176,21 @@ def score(
     return loaded, place
 
 
+def report_labels(
+    settings: RecapSimConfig, store: Episodes, values: Sequence[np.ndarray], methods: Sequence[str]
+) -> list[Share]:
+    """The label report of several methods on one store and its values; a starved phase is said on the spot."""
+    phases = progress_phases(store)
+    shares = [
+        share
+        for method in methods
+        for share in label_report(store, labeller(method)(store, values, settings.labeller), phases, method)
+    ]
+    for line in warnings(shares):
+        print(f"  WARNING: {line}", flush=True)
+    return shares
+
+
 @dataclass(frozen=True)
 class Arm:
     """One row of a results table: a method, the value it reads, and the token it acts with."""
@@ -180,7 +198,7 @@ class Arm:
     name: str
     method: str
     values: str  # path of the values of the demonstrations
-    shuffled: bool = False  # control: the labels permuted over all steps
+    shuffled: bool = False  # control: the labels permuted within each phase
     indicator: int | None = None  # token to act with; None: the policy's own
     iterations: int = 1
 
@@ -248,7 +266,7 @@ def run_arm(job: ArmJob) -> list[dict[str, Any]]:
 
     def label(data: Episodes, values: Sequence[np.ndarray], extraction: Any) -> Labels:
         labels = labeller(arm.method)(data, values, extraction)
-        return shuffle(labels, settings.seed) if arm.shuffled else labels
+        return shuffle_within_phase(labels, progress_phases(data), settings.seed) if arm.shuffled else labels
 
     def fit_policy(data: Episodes, labels: Labels, k: int) -> Policy:
         place = folder / f"policy-{k}"
@@ -280,15 +298,6 @@ def run_arm(job: ArmJob) -> list[dict[str, Any]]:
 def _tested(settings: RecapSimConfig, arm: Arm, k: int, policy: Path, folder: Path) -> list[dict[str, Any]]:
     rows = evaluate(settings, policy, arm.indicator, folder / f"trials-{k}.jsonl")
     return [{"arm": arm.name, "method": arm.method, "iteration": k} | row for row in rows]
-
-
-def shuffle(labels: Labels, seed: int) -> Labels:
-    """Permute every label over all steps together: the same weights and indicators on the wrong steps (a control)."""
-    order = np.random.default_rng([seed, 1]).permutation(sum(labels.lengths))
-    columns = {name: column[order] for name, column in labels.columns.items()}
-    return Labels(
-        f"{labels.made_by} shuffled", labels.made_by_hash, labels.store_hash, labels.episodes, labels.lengths, columns
-    )
 
 
 def share_first_iteration(finished: Path, folder: Path) -> None:

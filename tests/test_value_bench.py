@@ -181,9 +181,8 @@ def test_the_truth_is_perfect_and_the_probes_are_what_they_are(tmp_path: Path) -
     assert clock["hesitation_drift"] == pytest.approx(10 / 39) and clock["error_rank*"] == pytest.approx(0.5, abs=0.5)
     assert clock["reversed_voc*"] == pytest.approx(1) and clock["success_gap"] == pytest.approx(0)
     from valuefns.constant import ConstantValue
-    from valuefns.oracle import OracleValue
 
-    constant, oracle = scores(ConstantValue()), scores(OracleValue())
+    constant, oracle = scores(ConstantValue()), scores(probes.ProgressValue())
     assert math.isnan(constant["retry_voc"]) and math.isnan(constant["expert_voc"]) and constant["defined"] == 0
     zero = [r["mean_as_zero"] for r in rows_of(score_model("c", ConstantValue(), store, known)) if "voc" in r["name"]]
     assert set(zero) == {0.0}, "no order is neither right nor wrong"

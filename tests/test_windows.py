@@ -116,8 +116,6 @@ def test_labels_reach_their_steps_and_zero_weight_is_never_drawn(store: EpisodeS
     assert len(windows) == 5 + 7 - 2 and (batch["weight"] > 0).all()
     for e, t, w, i in zip(batch["episode"], batch["frame"], batch["weight"], batch["indicator"], strict=True):
         assert w == weights[e][t] and i == t % 2
-    everything = ActionWindows(DecodedCache(view), labels, skip_zero_weight=False)
-    assert len(everything) == 12 and (everything.sample(np.random.default_rng(0), 400)["weight"] == 0).any()
 
 
 def test_step_k_depends_on_seed_and_k_alone(store: EpisodeStore) -> None:
@@ -144,3 +142,29 @@ def test_nothing_to_draw_is_said(store: EpisodeStore, tmp_path: Path) -> None:
         ActionWindows(cache, chunk=0)
     with pytest.raises(ValueError, match="no episodes"):
         DecodedCache(store.select([]))
+
+
+def test_drawing_by_weight_has_the_gradient_of_the_weighted_loss(store: EpisodeStore) -> None:
+    """E[mean over drawn steps of grad l] = sum_i w_i grad l_i / sum_i w_i, for a linear model's squared error."""
+    rng = np.random.default_rng(0)
+    weight = [rng.exponential(size=T).astype(np.float32) for T in LENGTHS]
+    weight[0][:] = 0
+    cache = DecodedCache(store)
+    labels = Labels.from_arrays(store, "x", weight=weight)
+    drawing, weighing = (ActionWindows(cache, labels, chunk=2, weighting=w) for w in ("sample", "loss"))
+
+    def gradients(batch: dict[str, np.ndarray]) -> np.ndarray:
+        x, error = batch["proprio"], batch["proprio"].sum(1) - batch["actions"][:, 0, 0]
+        return x * error[:, None] * batch["valid"][:, :1]
+
+    every = weighing.gather(np.arange(len(cache.actions)))
+    w = np.concatenate(weight)
+    wanted = (w[:, None] * gradients(every)).sum(0) / w.sum()
+    drawn = drawing.sample(np.random.default_rng(1), 60_000)
+    assert (drawn["weight"] == 1).all() and not (drawn["episode"] == 0).any()
+    found = gradients(drawn)
+    assert (np.abs(found.mean(0) - wanted) < 5 * found.std(0) / np.sqrt(len(found))).all()
+    unweighted = gradients(every).mean(0)
+    assert (np.abs(unweighted - wanted) > 5 * found.std(0) / np.sqrt(len(found))).any(), "the test can tell them apart"
+    with pytest.raises(ValueError, match="weighting='both'"):
+        ActionWindows(cache, labels, weighting="both")

@@ -40,7 +40,7 @@ def make_value(config: Any, latents: LatentsConfig, seed: int = 0, device: str =
         from valuefns.oracle import OracleValue
 
         return OracleValue(config)
-    if config.name in ("clock", "random"):
+    if config.name in ("clock", "random", "progress"):
         from valuefns.bench.probes import PROBES
 
         return PROBES[config.name]()
@@ -54,7 +54,7 @@ def make_value(config: Any, latents: LatentsConfig, seed: int = 0, device: str =
         return (prefixes.TopReward if config.name == "topreward" else prefixes.RoboReward)(config, device)
     raise ValueError(
         f"valuefn {config.name!r}: choose viva, wvm, distributional, constant, oracle, gvl, topreward, "
-        "roboreward, clock or random"
+        "roboreward, clock, random or progress"
     )
 
 

@@ -44,6 +44,17 @@ class RandomValue(_Probe):
         return np.random.default_rng([abs(episode.provenance.seed), len(episode)]).random(len(episode) + 1)
 
 
+class ProgressValue(_Probe):
+    """p_t = the simulator's staged progress, as the environment reports it (privileged); unknown is a ValueError."""
+
+    name = "progress"
+
+    def progress(self, episode: Episode) -> np.ndarray:
+        if np.isnan(episode.progress).any():
+            raise ValueError(f"progress: the episode with seed {episode.provenance.seed} has no simulator progress")
+        return episode.progress
+
+
 @dataclass
 class ProbeConfig:
     """Settings of a probe: its name."""
@@ -51,7 +62,9 @@ class ProbeConfig:
     name: str = "clock"
 
 
-PROBES: dict[str, Callable[[], ValueFunction]] = {"clock": ClockValue, "random": RandomValue}
+PROBES: dict[str, Callable[[], ValueFunction]] = {
+    "clock": ClockValue, "random": RandomValue, "progress": ProgressValue,
+}  # fmt: skip
 
 
 def _frames(episode: Episode, order: np.ndarray) -> Episode:
