@@ -90,7 +90,8 @@ def warnings(shares: list[Share]) -> list[str]:
         whole = next((share.weight for share in mine if (share.by, share.group) == ("outcome", "success")), 0.0)
         said += [
             f"{name} starves a phase of its own successes: progress {share.group} has weight {share.weight:.2f}, their "
-            f"mean is {whole:.2f} ({share.steps} steps); raise keep or labeller.phase_floor, or look at the value there"
+            f"mean is {whole:.2f} ({share.steps} steps); raise labeller.phase_floor, or for awr lower "
+            "labeller.awr_temperature"
             for share in mine
             if share.starved
         ]

@@ -20,15 +20,16 @@ READING = ("filtered_bc", "awr", "recap")  # the methods that read a value
 QUESTIONS = (
     # what is asked, arm, the arm it is compared with
     ("looking ahead, {m}", "{m}+viva", "{m}+viva_no_lookahead"),
-    ("viva against a constant value, {m}", "{m}+viva", "{m}+constant"),
-    ("viva against the simulator's progress, {m}", "{m}+viva", "{m}+oracle"),
+    ("viva against cloning the successes, {m}", "{m}+viva", "success_bc"),
+    ("viva against as many steps of the successes at random, {m}", "{m}+viva", "success_random"),
+    ("viva's labels against the same shuffled within phase, {m}", "{m}+viva", "{m}+viva+shuffled"),
+    ("viva against the oracle, {m}", "{m}+viva", "{m}+oracle"),
 )
 PLAIN_QUESTIONS = (
     ("AWR against filtering, on viva", "awr+viva", "filtered_bc+viva"),
     ("RECAP against filtering, on viva", "recap+viva", "filtered_bc+viva"),
     ("RECAP on viva against RECAP on wvm", "recap+viva", "recap+wvm"),
     ("RECAP on viva against RECAP on the 201-bin value", "recap+viva", "recap+distributional"),
-    ("filtering by viva against cloning the successes", "filtered_bc+viva", "success_bc"),
     ("a second iteration of RECAP, without corrections", "recap+viva@2", "recap+viva"),
     ("a second iteration of RECAP, with corrections", "recap+viva@2+corrections", "recap+viva"),
     ("corrections in the second iteration", "recap+viva@2+corrections", "recap+viva@2"),
@@ -41,6 +42,7 @@ class Study:
 
     arms: dict[tuple[str, str], Outcomes] = field(default_factory=dict)
     metrics: dict[tuple[str, str], list[dict[str, Any]]] = field(default_factory=dict)
+    labels: dict[tuple[str, str], list[list[dict[str, Any]]]] = field(default_factory=dict)  # label reports, per seed
     commands: dict[str, None] = field(default_factory=dict)  # that made the cells, each once
 
     @property
@@ -59,6 +61,8 @@ def read_cells(folder: Path) -> Study:
         else:
             trials = {row["seed"]: row for row in cell["rows"]}
             study.arms.setdefault((cell["task"], cell["arm"]), {})[cell["seed"]] = trials
+            if cell.get("labels"):
+                study.labels.setdefault((cell["task"], cell["arm"]), []).append(cell["labels"])
         study.commands[cell["command"]] = None
     return study
 
@@ -68,10 +72,11 @@ def rebuild(folder: Path) -> None:
     from experiments.report.methods import write_page
 
     study = read_cells(folder)
-    rows, answers, values = arm_rows(study), comparisons(study), value_rows(study)
-    write_json(folder / "summary.json", {"seed": None, "rows": rows, "comparisons": answers, "values": values})
-    write_atomic(folder / "table.md", _markdown(study, rows, answers, values).encode())
-    write_page(folder, rows, answers, values)
+    rows, answers, values, labels = arm_rows(study), comparisons(study), value_rows(study), label_rows(study)
+    summary = {"seed": None, "rows": rows, "comparisons": answers, "values": values, "labels": labels}
+    write_json(folder / "summary.json", summary)
+    write_atomic(folder / "table.md", _markdown(study, rows, answers, values, labels).encode())
+    write_page(folder, rows, answers, values, labels)
 
 
 def arm_rows(study: Study) -> list[dict[str, Any]]:
@@ -91,10 +96,12 @@ def arm_rows(study: Study) -> list[dict[str, Any]]:
 def _arm_order(arm: str) -> tuple[Any, ...]:
     first, _, second = arm.partition("@")
     method, _, value = first.partition("+")
-    values = ("", "constant", "viva_no_lookahead", "viva")
-    methods = ("bc", "success_bc", *READING)
+    values = ("", "viva_no_lookahead", "viva")
+    value, _, shuffled = value.partition("+")
+    methods = ("bc", "success_bc", "success_random", *READING)
     return (
         bool(second),
+        bool(shuffled),
         values.index(value) if value in values else 9 if value == "oracle" else 5,
         value,
         methods.index(method) if method in methods else 9,
@@ -143,6 +150,20 @@ def _compare(study: Study, task: str, question: str, pairs: Sequence[tuple[str, 
     }
 
 
+def label_rows(study: Study) -> list[dict[str, Any]]:
+    """The label report of each task and arm: means over data seeds; starved where it is under any of them."""
+    rows = []
+    for (task, arm), reports in sorted(study.labels.items(), key=lambda item: (item[0][0], _arm_order(item[0][1]))):
+        groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        for row in (row for report in reports for row in report):
+            groups.setdefault((row["by"], row["group"]), []).append(row)
+        for (by, group), mine in groups.items():
+            means = {name: float(np.mean([row[name] for row in mine])) for name in ("kept", "weight", "effective")}
+            facts = {"task": task, "labels": arm, "by": by, "group": group, "steps": sum(row["steps"] for row in mine)}
+            rows.append(facts | means | {"starved": any(row["starved"] for row in mine)})
+    return rows
+
+
 SHOWN_METRICS = ("spearman_expert", "spearman_simulator", "retry_voc", "hesitation_drift", "success_gap")
 
 
@@ -169,7 +190,11 @@ def points(answer: dict[str, Any]) -> str:
 
 
 def _markdown(
-    study: Study, rows: Sequence[dict[str, Any]], answers: Sequence[dict[str, Any]], values: Sequence[Any]
+    study: Study,
+    rows: Sequence[dict[str, Any]],
+    answers: Sequence[dict[str, Any]],
+    values: Sequence[Any],
+    labels: Sequence[dict[str, Any]],
 ) -> str:
     lines = [
         "# Methods and values",
@@ -213,4 +238,9 @@ def _markdown(
     for v in values:
         interval = "" if v["low"] is None else f"{v['low']:.2f} to {v['high']:.2f}"
         lines.append(f"| {v['task']} | {v['value']} | {v['what']} | {v['mean']:.2f} | {interval} | {v['n']} |")
+    starved = [r for r in labels if r["starved"]]
+    if labels:
+        lines += ["", "## The labels", "", "Phases of the successes whose steps weigh less than half of their mean:"]
+        lines += [""] + [f"- {r['task']} {r['labels']}: progress {r['group']}, {r['weight']:.2f}" for r in starved]
+        lines += [] if starved else ["none."]
     return "\n".join(lines) + "\n"

@@ -78,7 +78,7 @@ def run_seed(settings: RecapStudyConfig, pending: Sequence[Row], folder: Path) -
     for wave in (False, True):  # a policy is trained before another token is tried on it
         jobs = [
             ArmJob(
-                _with_n(settings, r.n),
+                settings,
                 Arm(r.name, r.method, str(values[r.value] / "values.npz"), r.shuffled, r.indicator, r.iterations),
                 store.path,
                 runs / r.name,
@@ -97,13 +97,6 @@ def _whole_command() -> str:
     """The command that makes the whole table; one that runs some of its cells is the same without naming them."""
     words = command_line().split(" ")
     return " ".join(w for w in words if not w.strip("'").startswith(("study.arms=", "study.seeds=")))
-
-
-def _with_n(settings: RecapStudyConfig, n: int) -> RecapStudyConfig:
-    labeller = settings.labeller
-    return replace(
-        settings, labeller=replace(labeller, advantage=replace(labeller.advantage, n=n or labeller.advantage.n))
-    )
 
 
 def _identity(settings: RecapStudyConfig) -> dict[str, Any]:

@@ -31,13 +31,13 @@ class Row:
     indicator: int | None = None
     iterations: int = 1
     policy_of: str = ""  # arm whose policy is tested with another token; trains nothing
-    n: int = 0  # steps of the advantage; 0: the preset's
 
 
 ROWS = (
     Row("bc", "bc", "constant", "behaviour cloning of everything"),
     Row("filtered_bc", "filtered_bc", "viva", "clones the steps of highest advantage"),
     Row("success_bc", "success_bc", "constant", "clones the episodes that succeeded"),
+    Row("success_random", "success_random", "constant", "clones as many steps of them as filtered_bc, drawn at random"),
     Row("label_bc", "label_bc", "constant", "clones the steps truly labelled advance (privileged)"),
     Row("awr", "awr", "viva", "advantage-weighted regression"),
     Row(
@@ -47,15 +47,20 @@ ROWS = (
         "advantage-conditioned, acts with the positive token; row @2 adds its own rollouts",
         iterations=2,
     ),
-    Row("awr_constant", "awr", "constant", "the same with a constant value"),
-    Row("recap_constant", "recap", "constant", "the same with a constant value"),
-    Row("filtered_bc_constant", "filtered_bc", "constant", "the same with a constant value"),
-    Row("awr_constant_n50", "awr", "constant", "constant value, 50-step advantage (the paper's N)", n=50),
-    Row("recap_constant_n50", "recap", "constant", "constant value, 50-step advantage (the paper's N)", n=50),
-    Row("awr_shuffled", "awr", "viva", "weights permuted over all steps", shuffled=True),
-    Row("recap_shuffled", "recap", "viva", "indicators permuted over all steps", shuffled=True),
-    Row("awr_oracle", "awr", "oracle", "the same with the simulator's progress as value (privileged)"),
-    Row("recap_oracle", "recap", "oracle", "the same with the simulator's progress as value (privileged)"),
+    Row("awr_shuffled", "awr", "viva", "weights permuted within each phase", shuffled=True),
+    Row("recap_shuffled", "recap", "viva", "indicators permuted within each phase", shuffled=True),
+    Row(
+        "awr_oracle",
+        "awr",
+        "oracle",
+        "the same with the oracle value, time to go from the simulator's progress (privileged)",
+    ),
+    Row(
+        "recap_oracle",
+        "recap",
+        "oracle",
+        "the same with the oracle value, time to go from the simulator's progress (privileged)",
+    ),
     Row("recap_null", "recap", "viva", "recap's policy with the null token", indicator=NULL, policy_of="recap"),
     Row(
         "recap_negative",
@@ -83,8 +88,7 @@ def rebuild(folder: Path, command: str) -> None:
         per_seed = trials[name]
         row = summarise(name, [r for part in per_seed.values() for r in part])
         row |= {"seeds": sorted(per_seed), "per_seed": [_rate(per_seed[s]) for s in sorted(per_seed)]}
-        others = {"minus_bc": "bc", "minus_constant": f"{name}_constant", "minus_constant_n50": f"{name}_constant_n50"}
-        for key, other in others.items():
+        for key, other in (("minus_bc", "bc"), ("minus_success_bc", "success_bc")):
             row[key] = _paired(trials, name, other) if other in trials and other != name else None
         rows.append(row | {"what": what[name.split("@")[0]]})
     values = _value_rows([c for c in cells if "value_metrics" in c])
@@ -130,12 +134,12 @@ def _table(command: str, rows: Sequence[dict[str, Any]], values: Sequence[dict[s
         "Success with its 95 % Wilson interval over all trials; differences in points, paired on (data seed, trial),",
         "with a two-level bootstrap 95 % interval over data seeds and trials.",
         "",
-        "| method | success | 95 % | per hour | n | data seeds | minus bc | minus constant | minus constant, N=50 | |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| method | success | 95 % | per hour | n | data seeds | minus bc | minus success_bc | |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for r in rows:
         seeds = " ".join(f"{x:.2f}" for x in r["per_seed"])
-        differences = " | ".join(_points(r[key]) for key in ("minus_bc", "minus_constant", "minus_constant_n50"))
+        differences = " | ".join(_points(r[key]) for key in ("minus_bc", "minus_success_bc"))
         lines.append(
             f"| {r['method']} | {r['success']:.2f} | {r['low']:.2f}-{r['high']:.2f} | {r['per_hour']:.0f} | {r['n']} "
             f"| {seeds} | {differences} | {r['what']} |"

@@ -21,7 +21,7 @@ def study(folder: Path) -> None:
         for method in ("filtered_bc", "awr", "recap"):
             cell(folder, f"{method}+viva", seed, [1, 1, 1, 1])
             cell(folder, f"{method}+viva_no_lookahead", seed, [1, 0, 0, 0])
-        cell(folder, "awr+constant", seed, [1, 1, 1, 1])
+        cell(folder, "awr+viva+shuffled", seed, [1, 1, 1, 1])
     cell(folder, "recap+viva@2+corrections", 0, [1, 1, 1, 0], "stack")
     cell(folder, "recap+viva@2", 0, [0, 0, 0, 0], "stack")
     metric = {"name": "retry_voc", "what": "order", "mean": 0.5, "low": 0.4, "high": 0.6, "n": 2, "scores": [0.4, 0.6]}
@@ -42,8 +42,8 @@ def test_answers_are_paired_and_say_what_the_interval_says(tmp_path: Path) -> No
     together = answers["lift", "looking ahead, all three methods"]
     assert together["difference"] == pytest.approx(0.75) and together["seeds"] == [0, 1] and together["n"] == 8
     assert answers["lift", "looking ahead, awr"]["answer"] == "yes"
-    assert answers["lift", "viva against a constant value, awr"]["answer"] == "not shown"
-    assert ("lift", "viva against a constant value, recap") not in answers  # its cells are not there
+    assert answers["lift", "viva's labels against the same shuffled within phase, awr"]["answer"] == "not shown"
+    assert ("lift", "viva against cloning the successes, recap") not in answers  # its cells are not there
     assert answers["stack", "corrections in the second iteration"]["difference"] == pytest.approx(0.75)
     assert summary["values"][0]["mean"] == pytest.approx(0.5)
     table = (tmp_path / "table.md").read_text()
@@ -54,7 +54,7 @@ def test_answers_are_paired_and_say_what_the_interval_says(tmp_path: Path) -> No
 
 def test_a_trial_that_an_arm_lacks_is_not_compared(tmp_path: Path) -> None:
     cell(tmp_path, "awr+viva", 0, [1, 1, 0, 0])
-    cell(tmp_path, "awr+constant", 0, [1, 1])  # only the first two trials
+    cell(tmp_path, "success_bc", 0, [1, 1])  # only the first two trials
     rebuild(tmp_path)
     answer = json.loads((tmp_path / "summary.json").read_text())["comparisons"][0]
     assert answer["n"] == 2 and answer["difference"] == 0

@@ -63,6 +63,13 @@ def synthetic_run(folder: Path, variants: tuple[str, ...] = VARIANTS, trials: in
     ]
     note = "A frozen PCA of 16 x 16 patches stands for the video VAE."
     write_json(folder / "value_metrics.json", {"rows": value_rows, "latents": "patch_pca", "note": note})
+    groups = [("all", "all steps"), ("outcome", "success"), ("phase", "0.0-0.1"), ("phase", "0.1-0.2")]
+    labels = [
+        {"labels": method, "by": by, "group": group, "steps": 100, "kept": 0.6, "weight": 1.0, "effective": 0.6,
+         "starved": method == "recap" and group == "0.1-0.2"}
+        for method in ("awr", "recap") for by, group in groups
+    ]  # fmt: skip
+    write_json(folder / "label_report.json", {"rows": labels})
     with (folder / "metrics.jsonl").open("w") as file:
         for stage, start in (("value/0", 1.2), ("value/1", 1.2), ("policy/bc", 0.9), ("policy/recap", 0.9)):
             for step in range(0, 1500, 10):
@@ -190,7 +197,8 @@ def test_a_complete_run(run: Path) -> None:
     assert 'class="missing"' not in html
     assert page.outside == [], "nothing is loaded from outside the page"
     figures = [attrs for tag, attrs in page.seen if tag == "svg"]
-    assert len(figures) == 6 and all(f["role"] == "img" and len(f["aria-label"] or "") > 20 for f in figures)
+    assert 'class="warning"' in html and "recap at progress 0.1-0.2" in html, "a starved phase is said loudly"
+    assert len(figures) == 7 and all(f["role"] == "img" and len(f["aria-label"] or "") > 20 for f in figures)
     assert sum(tag == "video" for tag, _ in page.seen) == 3
     assert "out=&#39;runs&#39;" in html, "the exact command stands on the page"
     assert "patch_pca" in html and "git revision" in html and "width: 64" in html
@@ -245,7 +253,7 @@ def test_pairs_over_data_seeds_use_both_levels(run: Path) -> None:
 @pytest.mark.parametrize(
     "name",
     ["run.json", "config.yaml", "environment.json", "summary.json", "episodes.parquet", "frames.parquet"]
-    + ["value_metrics.json", "metrics.jsonl", "videos"],
+    + ["value_metrics.json", "label_report.json", "metrics.jsonl", "videos"],
 )
 def test_a_missing_file_is_a_sentence(run: Path, name: str) -> None:
     (run / name).rename(run.parent / "elsewhere")
@@ -290,6 +298,7 @@ def test_users_text_is_escaped(tmp_path: Path) -> None:
         ("summary.json", '{"rows": [{"method": "bc"}]}'),
         ("summary.json", '{"rows": [{"method": "bc", "success": "all", "low": 0, "high": 1, "per_hour": 1, "n": 1}]}'),
         ("value_metrics.json", "[]"),
+        ("label_report.json", '{"rows": [{"labels": "awr"}]}'),
         ("environment.json", '{"packages": []}'),
         ("metrics.jsonl", 'no\n{"stage": "a", "loss": 1}\n'),
         ("episodes.parquet", "PAR1 but no more"),

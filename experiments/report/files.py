@@ -24,6 +24,10 @@ FRAME_COLUMNS = {
 }  # fmt: skip
 SUMMARY_ROW = {"method": str, "success": float, "low": float, "high": float, "per_hour": float, "n": int}
 VALUE_ROW = {"name": str, "what": str, "mean": float, "low": float, "high": float, "n": int}
+LABEL_ROW = {
+    "labels": str, "by": str, "group": str, "steps": int, "kept": float, "weight": float, "effective": float,
+    "starved": bool,
+}  # fmt: skip
 VIDEO_ROW = {"file": str, "title": str, "caption": str}
 
 
@@ -39,6 +43,7 @@ class RunFiles:
     episodes: Columns | None
     frames: Columns | None
     value_metrics: dict[str, Any] | None
+    label_report: list[dict[str, Any]] | None
     metrics: list[dict[str, Any]] | None
     videos: list[dict[str, str]]
 
@@ -62,6 +67,7 @@ def read_run(folder: Path) -> RunFiles:
     value_metrics = optional("value_metrics.json", _object)
     if value_metrics is not None:
         value_metrics["rows"] = _rows(folder / "value_metrics.json", value_metrics.get("rows"), VALUE_ROW)
+    labels = optional("label_report.json", _object)
     summary = optional("summary.json", _object)
     frames = optional("frames.parquet", lambda p: _table(p, FRAME_COLUMNS))
     if frames is not None:
@@ -76,6 +82,7 @@ def read_run(folder: Path) -> RunFiles:
         episodes=optional("episodes.parquet", lambda p: _table(p, EPISODE_COLUMNS)),
         frames=frames,
         value_metrics=value_metrics,
+        label_report=None if labels is None else _rows(folder / "label_report.json", labels.get("rows"), LABEL_ROW),
         metrics=optional("metrics.jsonl", _lines),
         videos=listed_videos(folder / "videos"),
     )
@@ -121,7 +128,9 @@ def _rows(path: Path, rows: Any, fields: Mapping[str, type]) -> list[dict[str, A
                 raise _bad(path, f"row {i} has no {name!r}")
             if kind is str and not isinstance(row[name], str):
                 raise _bad(path, f"row {i}: {name} is {row[name]!r}, expected text")
-            if kind is not str and row[name] is not None and not _is_number(row[name]):
+            if kind is bool and not isinstance(row[name], bool):
+                raise _bad(path, f"row {i}: {name} is {row[name]!r}, expected true or false")
+            if kind not in (str, bool) and row[name] is not None and not _is_number(row[name]):
                 raise _bad(path, f"row {i}: {name} is {row[name]!r}, expected a number")
     return [{k: float("nan") if v is None and fields.get(k, str) is not str else v for k, v in r.items()} for r in rows]
 

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from episodes.files import write_atomic
 from experiments.report import facts
+from experiments.report.labels import kept_figure
 from experiments.report.plots import WIDTH
 from experiments.report.svg import BLUE, GREEN, INK, MUTED, RED, inline_svg, style
 from experiments.report.templates import render
@@ -18,7 +20,7 @@ from experiments.report.templates import render
 Rows = Sequence[dict[str, Any]]
 
 
-def write_page(folder: Path, rows: Rows, answers: Rows, values: Rows) -> None:
+def write_page(folder: Path, rows: Rows, answers: Rows, values: Rows, labels: Rows) -> None:
     """Write `folder`/report.html; the rows are those of summary.json."""
     tasks = list(dict.fromkeys(row["task"] for row in rows))
     figures = {}
@@ -31,6 +33,7 @@ def write_page(folder: Path, rows: Rows, answers: Rows, values: Rows) -> None:
                 matrix(mine), f"matrix-{task}", f"Success of every method and value on {task}: {said}"
             ),
             "forest": inline_svg(forest(asked), f"forest-{task}", _said(asked)) if asked else None,
+            "kept": _kept([row for row in labels if row["task"] == task], task),
         }
     filters = {"percent": facts.percent, "number": facts.number}
     html = render(
@@ -38,6 +41,14 @@ def write_page(folder: Path, rows: Rows, answers: Rows, values: Rows) -> None:
         tasks=tasks, figures=figures, rows=rows, answers=answers, values=values,
     )  # fmt: skip
     write_atomic(folder / "report.html", html)
+
+
+def _kept(labels: Rows, task: str) -> Markup | None:
+    if not labels:
+        return None
+    starved = [f"{row['labels']} at progress {row['group']}" for row in labels if row["starved"]]
+    said = f"What each arm learns from on {task}; starved phases: {', '.join(starved) or 'none'}"
+    return inline_svg(kept_figure(list(labels)), f"kept-{task}", said)
 
 
 def _said(answers: Rows) -> str:

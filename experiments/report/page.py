@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from experiments.report import facts, plots
 from experiments.report.files import RunFiles, read_run
+from experiments.report.labels import kept_figure
 from experiments.report.svg import inline_svg
 from experiments.report.templates import render
 
@@ -61,6 +62,7 @@ def _context(files: RunFiles) -> dict[str, Any]:
         "environment": environment,
         "packages": sorted((files.environment or {}).get("packages", {}).items()),
         "value": files.value_metrics,
+        "starved": [row for row in files.label_report or [] if row["starved"]],
         "videos": embedded_videos(files.folder, files.videos),
         "total_frames": len(files.frames["frame"]) if files.frames else 0,
         **_figures(files, rows, stages),
@@ -73,7 +75,7 @@ def _figures(files: RunFiles, rows: list[facts.Row], stages: dict[str, float]) -
     def draw(name: str, figure: Figure, alt: str) -> Markup:
         return inline_svg(figure, name, alt)
 
-    out: dict[str, Any] = dict.fromkeys(("success", "paired", "curves", "advantages", "loss", "times"))
+    out: dict[str, Any] = dict.fromkeys(("success", "paired", "curves", "kept", "advantages", "loss", "times"))
     out["more_losses"] = 0
     if rows:
         said = "; ".join(f"{r['method']} {facts.percent(r['success'])}" for r in rows)
@@ -90,6 +92,9 @@ def _figures(files: RunFiles, rows: list[facts.Row], stages: dict[str, float]) -
             "advantages", plots.advantage_histograms(files.frames), "Histograms of the advantage by segment label"
         )
     curves = _loss_curves(files.metrics or [])
+    if files.label_report:
+        said = "; ".join(f"{r['labels']} {facts.percent(r['kept'], 0)}" for r in files.label_report if r["by"] == "all")
+        out["kept"] = draw("kept", kept_figure(files.label_report), f"Share of all steps kept: {said}")
     if curves:
         first = dict(list(curves.items())[:LOSS_PANELS])
         out["loss"] = draw("loss", plots.losses(first), f"Training loss of {', '.join(first)}")
