@@ -91,7 +91,7 @@ def arm_rows(study: Study) -> list[dict[str, Any]]:
 def _arm_order(arm: str) -> tuple[Any, ...]:
     first, _, second = arm.partition("@")
     method, _, value = first.partition("+")
-    values = ("", "constant", "viva_no_lookahead", "viva")
+    values = ("", "constant", "viva_no_lookahead", "viva_future_unlearned", "viva")
     methods = ("bc", "success_bc", *READING)
     return (
         bool(second),
