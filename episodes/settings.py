@@ -27,6 +27,13 @@ def require_one_of(settings: Any, **choices: tuple[str, ...]) -> None:
             raise ValueError(f"{type(settings).__name__}: {name}={value!r}; choose {' or '.join(known)}")
 
 
+def require_format(settings: Any, current: int) -> None:
+    """Refuse settings of another format than the code's: they meant something else."""
+    if settings.format != current:
+        name = type(settings).__name__
+        raise ValueError(f"{name}: format={settings.format}; this code makes format {current}: leave the setting out")
+
+
 def from_json(cls: type[T], raw: Any) -> T:
     """The dataclass `cls` from the json of its `asdict`; a missing, unknown or mistyped field is a ValueError."""
     if not isinstance(raw, dict):

@@ -29,7 +29,7 @@ from experiments import schemas
 from experiments.checks import check_common, refusing
 from experiments.method_table import rebuild
 from experiments.pinned import pin
-from experiments.run_folder import NOT_IDENTITY, command_line, digest, read_json, write_json
+from experiments.run_folder import LATER, NOT_IDENTITY, command_line, digest, read_json, write_json
 from experiments.schemas import MethodStudyConfig
 from experiments.stages import Arm, ArmJob, collect, load_values, report_labels, run_arm, score, share_first_iteration
 from experiments.value_report import truths, value_metrics
@@ -138,6 +138,7 @@ def identity(settings: MethodStudyConfig, arm: StudyArm) -> dict[str, Any]:
 def first_difference(old: Any, new: Any, name: str = "") -> str:
     """The first setting that both have and that differs, in words; a setting that came later has its default."""
     if isinstance(old, dict) and isinstance(new, dict):
+        old = {k: v for k, v in LATER.items() if k in new} | old
         found = (first_difference(old[k], new[k], f"{name}.{k}".lstrip(".")) for k in old if k in new)
         return next((text for text in found if text), "")
     return "" if old == new else f"{name}={old}, now {new}"
@@ -154,11 +155,18 @@ def fit_value(settings: MethodStudyConfig, store: EpisodeStore, name: str) -> Pa
     valuefn = settings.values[name] if name else ConstantConfig()
     path = score(settings, store, valuefn, workers=settings.workers)[1] / "values.npz"
     cell = cell_path(settings, f"value-{name}")
-    if name not in ("", "oracle") and not cell.exists():
+    if name not in ("", "oracle") and _values_of(cell) != path.parent.name:
         metrics = value_metrics(truths(store), load_values(path))
         facts = {"task": task_name(settings), "seed": settings.seed, "command": command_line()}
-        write_json(cell, facts | {"value": name, "metrics": metrics})
+        write_json(cell, facts | {"value": name, "values": path.parent.name, "metrics": metrics})
     return path
+
+
+def _values_of(cell: Path) -> str:
+    """The content address of the values that a cell of metrics was made of; empty where there is none."""
+    if not cell.exists():
+        return ""
+    return str(read_json(cell, dict, "remove it; the same command makes it anew").get("values"))
 
 
 def label_rows(settings: MethodStudyConfig, arm: StudyArm, store: EpisodeStore, values: Path) -> list[dict[str, Any]]:

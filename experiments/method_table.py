@@ -96,8 +96,8 @@ def arm_rows(study: Study) -> list[dict[str, Any]]:
 def _arm_order(arm: str) -> tuple[Any, ...]:
     first, _, second = arm.partition("@")
     method, _, value = first.partition("+")
-    values = ("", "viva_no_lookahead", "viva")
     value, _, shuffled = value.partition("+")
+    values = ("", "viva_no_lookahead", "viva_future_unlearned", "viva")
     methods = ("bc", "success_bc", "success_random", *READING)
     return (
         bool(second),

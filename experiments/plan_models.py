@@ -58,7 +58,7 @@ def planned_value(config: Any, latents: LatentsConfig, views: int, size: int) ->
         def clips(n: int) -> dict[str, Tensor]:
             clip = torch.zeros(n, wan.channels, length, side, side * views)
             batch = {"current": clip, "future": clip, "values": torch.zeros(n, config.chunk)}
-            batch |= {"rewound": torch.zeros(n, dtype=torch.bool)}
+            batch |= {"video_weight": torch.ones(n)}
             return batch | {"text": torch.zeros(n, config.text.max_length, wan.text_dim)}
 
         small = replace(config, wan=wan)

@@ -37,8 +37,12 @@ LATER = {
     "language_revision": "main",
     "gripper": "",
     "pixels": False,
+    "format": 1,
 }
-"""Settings that came later and their defaults, which `digest` leaves out: what was made before them stays valid."""
+"""Settings that came later and what they were before, which `digest` leaves out: what was made before stays valid.
+
+`format` is a value's own: a value that now computes something else from the same settings has a higher one.
+"""
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -72,7 +76,7 @@ def digest(*parts: Any) -> str:
 
 
 def _first(value: Any) -> Any:
-    """The value without the settings of LATER that have their default."""
+    """The value without the settings of LATER that are as before."""
     if isinstance(value, dict):
         return {k: _first(v) for k, v in value.items() if not (k in LATER and v == LATER[k])}
     return [_first(v) for v in value] if isinstance(value, (list, tuple)) else value

@@ -38,7 +38,7 @@ from networks.latents import LatentEncoder, LatentsConfig, latents_config
 from valuefns.crossfit import cross_fit
 from valuefns.make import reads_latents
 
-CACHE_FORMAT = 1  # raise it when a stage computes something else from the same settings
+CACHE_FORMAT = 1  # raise it when a stage computes something else from the same settings; a value has its own `format`
 
 
 def make_env(task: TaskConfig, max_steps: int) -> Any:

@@ -37,6 +37,8 @@ def stack_frames(latents: Tensor) -> Tensor:
 def encode_clips(encoder: LatentEncoder, frames: np.ndarray, rows: np.ndarray) -> Tensor:
     """Encode the clips rows (B, 1 + 4k), indices into uint8 frames (N, V, H, W, 3): float32 (B, C', k, H', V W').
 
+    The VAE is causal: the first latent frames of a longer clip are those of a shorter one, up to rounding.
+
     Single frames are encoded once, however many clips they are in; a VAE encodes every clip.
     """
     assert rows.shape[1] % STRIDE == 1, f"a clip has 1 + 4k frames, not {rows.shape[1]}"
@@ -62,10 +64,8 @@ class ClipBank:
         self.copies = 1 if encoder.config.name == "wan_vae" else copies
         self.latents: list[Tensor] = []
         if encoder.config.name == "patch_pca":
-            rng = np.random.default_rng([seed, 1])
-            for copy in range(copies):
-                moved = rng.integers(-shift, shift + 1, (images.shape[1], 2)) * (copy > 0)
-                self.latents.append(torch.as_tensor(encode_frames(encoder, images, moved=moved)[0]))
+            alike = np.zeros(len(images), np.int64)
+            self.latents = list(torch.as_tensor(encode_frames(encoder, images, shift, copies, seed, alike=alike)))
 
     def __call__(self, rows: np.ndarray, copy: np.ndarray) -> Tensor:
         """Latent frames (B, C', k, H', V W') of the clips rows (B, 1 + 4k), each from its copy (B,)."""

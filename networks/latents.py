@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from episodes.settings import from_json, require
-from networks.augment import move_images, shift_images
+from networks.augment import move_images
 from networks.checkpoint import load_config, load_module, reading, save_module
 from networks.conv3d import safe_precision
 from networks.trainer import Trainer, TrainerConfig
@@ -38,7 +38,8 @@ class LatentEncoder(nn.Module):
     """Encodes uint8 images (N, H, W, 3) as latent frames float (N, C', H/16, W/16), about unit variance; frozen in use.
 
     Differs from the paper: `patch_pca` has no pretrained VAE behind it. It is the same linear map of every 16 x 16
-    patch, whitened; the report names it.
+    patch, whitened; the report names it. A VAE without a checkpoint is trained on the store's single images: the
+    layers that join the frames of a clip stay random.
     """
 
     def __init__(self, config: LatentsConfig) -> None:
@@ -166,19 +167,22 @@ def encode_frames(
     copies: int = 1,
     seed: int = 0,
     batch: int = 256,
-    moved: np.ndarray | None = None,
+    alike: np.ndarray | None = None,
 ) -> np.ndarray:
     """Encode frames uint8 (N, V, H, W, 3) once: float16 (copies, N, V, C', H', W'); copy 0 is unshifted.
 
-    `shift`: each image of the other copies is shifted by its own draw. `moved` (V, 2): all images of a view are.
+    The images of the other copies are shifted by up to `shift` whole pixels: one draw per copy, frame and view, or per
+    copy, number in `alike` (N,) and view, so that frames of the same number (an episode's) keep to one another.
     """
     N, V = frames.shape[:2]
+    drawn_as = np.arange(N) if alike is None else alike
     out = None
     for copy in range(copies):
         rng = np.random.default_rng([seed, copy])
+        moved = rng.integers(-shift, shift + 1, (drawn_as.max(initial=0) + 1, V, 2)) * (copy > 0)
         for start in range(0, N, batch):
-            chunk = shift_images(frames[start : start + batch], shift if copy else 0, rng)
-            chunk = chunk if moved is None else move_images(chunk, moved)
+            part = slice(start, start + batch)
+            chunk = move_images(frames[part], moved[drawn_as[part]])
             z = encoder.encode(torch.from_numpy(np.array(chunk)).reshape(-1, *chunk.shape[2:]))
             if out is None:
                 out = np.empty((copies, N, V, *z.shape[1:]), np.float16)

@@ -23,7 +23,7 @@ def batch(step: int, n: int = 4) -> dict[str, Any]:
     clip = rng.normal(size=(n, 48, 1, 4, 8)).astype(np.float32)
     return {
         "current": clip, "future": clip[::-1].copy(), "values": np.tile(np.linspace(0, 1, 4, dtype=np.float32), (n, 1)),
-        "rewound": np.zeros(n, bool), "text": rng.normal(size=(1, 8, 16)).astype(np.float32),
+        "video_weight": np.ones(n, np.float32), "text": rng.normal(size=(1, 8, 16)).astype(np.float32),
     }  # fmt: skip
 
 

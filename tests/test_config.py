@@ -1,5 +1,6 @@
 """Configuration: every preset composes without building a model; a bad key or value is named."""
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -72,6 +73,13 @@ def test_paper_defaults_are_the_papers() -> None:
     assert v.training.batch_size == 192 and paper.folds == 1 and v.wan.checkpoint
     e = paper.labeller
     assert (e.advantage.n, e.awr_temperature, e.awr_clip, e.keep, e.positive) == (50, 10.0, 2.0, 0.7, 0.4)
+
+
+def test_a_value_without_look_ahead_denoises_the_value_alone() -> None:
+    full, without = composed("valuefn=viva_tiny").valuefn, composed("valuefn=viva_tiny_no_lookahead").valuefn
+    unlearned = composed("valuefn=viva_tiny_future_unlearned").valuefn
+    assert without == dataclasses.replace(full, predict_proprio=False)
+    assert unlearned == dataclasses.replace(full, lambda_prop=0.0)
 
 
 def test_parts_are_swapped_on_the_command_line_whatever_the_preset() -> None:

@@ -2,9 +2,11 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from experiments import method_study
 from experiments.method_table import read_cells, rebuild
 from experiments.run_folder import write_json
 
@@ -65,3 +67,23 @@ def test_a_damaged_cell_is_named(tmp_path: Path) -> None:
     (tmp_path / "cells" / "lift-seed0-bc.json").write_text('{"task": "li')
     with pytest.raises(ValueError, match=r"lift-seed0-bc\.json.*remove it"):
         read_cells(tmp_path)
+
+
+def test_the_metrics_of_other_values_are_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A value that was trained again leaves no metrics of the one before."""
+    place, made = [tmp_path / "values" / "new"], []
+    monkeypatch.setattr(method_study, "score", lambda *_, **__: ([], place[0]))
+    monkeypatch.setattr(method_study, "load_values", lambda path: [])
+    monkeypatch.setattr(method_study, "truths", lambda store: [])
+    monkeypatch.setattr(method_study, "value_metrics", lambda *_: made.append(1) or [{"n": len(made)}])
+    task = SimpleNamespace(env_id="foresight/Lift-v0")
+    study = SimpleNamespace(results=str(tmp_path))
+    settings = SimpleNamespace(values={"viva": None}, workers=1, seed=0, task=task, study=study)
+    cell = tmp_path / "cells" / "lift-seed0-value-viva.json"
+    write_json(cell, {"task": "lift", "seed": 0, "value": "viva", "metrics": [{"n": 0}]})  # made by an older version
+    counts = []
+    for name in ("new", "new", "newer"):
+        place[0] = tmp_path / "values" / name
+        method_study.fit_value(settings, None, "viva")
+        counts.append(json.loads(cell.read_text())["metrics"][0]["n"])
+    assert counts == [1, 1, 2]

@@ -9,10 +9,14 @@ import pytest
 from test_config import composed
 
 from experiments import pinned
+from experiments.method_study import first_difference
 from experiments.pinned import pin
 from experiments.run_folder import LATER, digest
 from networks.hub import Found
 from networks.scale import ScaleConfig
+from valuefns.oracle import OracleConfig
+from valuefns.viva_model import ViVaConfig
+from valuefns.wvm_model import WVMConfig
 
 OLD, NEW = "a" * 40, "b" * 40
 
@@ -50,3 +54,13 @@ def test_settings_that_came_later_leave_old_addresses_valid() -> None:
     changed = replace(training, scale=ScaleConfig(lora_rank=8))
     assert digest(changed) != digest(training)
     assert LATER["scale"] == asdict(ScaleConfig())
+
+
+def test_a_values_format_is_part_of_the_address_of_what_it_made() -> None:
+    """Nothing trained by older code is taken for what the same settings make now; values without a format stay."""
+    for config in (ViVaConfig(), WVMConfig(), OracleConfig()):
+        old = {k: v for k, v in asdict(config).items() if k != "format"}
+        assert digest(1, config) != digest(1, old)
+        assert first_difference({"valuefn": old}, {"valuefn": asdict(config)}) == "valuefn.format=1, now 2"
+        assert first_difference({"valuefn": asdict(config)}, {"valuefn": asdict(config)}) == ""
+    assert first_difference({"task": {"hz": 10}}, {"task": {"hz": 10, "gripper": ""}}) == ""

@@ -1,18 +1,24 @@
 """ViVa: injection of vectors into latent frames, what is noised, learning on a solvable task, saving."""
 
+import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tiny
 import torch
-from made_lift import made_episode, made_store
+from made_lift import SPEC, made_episode, made_store
 
 from episodes.returns import viva_return
+from episodes.store import EpisodeStore
+from episodes.types import Episode
+from networks.checkpoint import save_module
+from valuefns import viva as viva_module
 from valuefns.bench.metrics import spearman
 from valuefns.make import load_value
 from valuefns.shaping.readers import version_of
-from valuefns.viva import ViVa
+from valuefns.viva import ViVa, _Batches
 from valuefns.viva_model import ViVaModel, repeat_pad, unpad
 
 
@@ -31,8 +37,16 @@ def test_repeat_padding_is_undone_by_the_mean_over_whole_chunks() -> None:
     q = torch.randn(4, 11)
     frame = repeat_pad(q, (48, 2, 2))  # 192 entries: 17 whole chunks and a part, which is dropped
     assert frame.shape == (4, 48, 2, 2)
-    torch.testing.assert_close(frame.flatten(1)[:, :11], q)
+    torch.testing.assert_close(frame[:, :11, 0, 0], q)  # channels run fastest
     torch.testing.assert_close(unpad(frame, 11), q)
+
+
+def test_every_patch_of_a_padded_frame_holds_all_entries() -> None:
+    """At 224 pixels a frame is 14 x 14; filled row by row, a patch would see two of fourteen joints."""
+    q = torch.arange(14.0)[None]
+    frame = repeat_pad(q, (48, 14, 14))
+    assert all(set(pixel.tolist()) == set(q[0].tolist()) for pixel in frame[0].flatten(1).T)  # so every 2 x 2 patch too
+    torch.testing.assert_close(unpad(frame, 14), q)
 
 
 @pytest.mark.parametrize(
@@ -50,6 +64,20 @@ def test_every_switch_trains_what_it_says(changes: dict[str, object]) -> None:
         *[fake_batch()[k] for k in ("latents", "proprio", "text")], model.noise(2, (48, 2, 2))
     )
     assert value.shape == (3,) and (future is None) == (changes.get("predict_proprio") is False)
+
+
+def test_without_look_ahead_no_future_is_in_the_sequence() -> None:
+    """The paper's ablation; lambda_prop = 0 is another: there the noised future can still be read."""
+    batch = fake_batch()
+    other = batch | {"future_proprio": torch.rand(3, 11)}
+
+    def losses(**changes: object) -> list[torch.Tensor]:
+        torch.manual_seed(0)
+        model = ViVaModel(tiny.viva(**changes), 11)
+        return [(torch.manual_seed(1), model(b))[1] for b in (batch, other)]
+
+    alone, unlearned = losses(predict_proprio=False), losses(lambda_prop=0.0)
+    assert torch.equal(*alone) and not torch.equal(*unlearned)
 
 
 def test_lambda_prop_zero_gives_the_proprioception_target_no_gradient() -> None:
@@ -97,6 +125,49 @@ def test_it_learns_a_value_that_can_be_seen(tmp_path: Path) -> None:
     assert version_of(loaded) == version_of(value), "what is saved and loaded is the same value"
 
 
+def test_a_value_without_look_ahead_is_trained_scored_streamed_and_saved(tmp_path: Path) -> None:
+    store = made_store(tmp_path / "store", successes=2, failures=1)
+    value = ViVa(tiny.viva(3, predict_proprio=False), tiny.PCA, seed=0).fit(store)
+    v, episode = value.score(store[0]), store[0]
+    value.save(tmp_path / "value")
+    loaded = load_value(tmp_path / "value")
+    np.testing.assert_array_equal(loaded.score(episode), v)
+    stream = loaded.stream(1)
+    stream.reset(np.array([True]), [episode.instruction])
+    np.testing.assert_allclose(stream.step([episode.observation(3)]), v[3], atol=1e-5)
+
+
+def still(seed: int, T: int) -> Episode:
+    """An episode in which nothing moves: one noisy picture per view, T + 1 times."""
+    episode = made_episode(seed, T)
+    return dataclasses.replace(episode, images={c: x[:1].repeat(T + 1, 0) for c, x in episode.images.items()})
+
+
+@pytest.mark.parametrize("future_image", [True, False])
+def test_a_present_and_its_future_picture_are_shifted_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, future_image: bool
+) -> None:
+    with EpisodeStore.create(tmp_path / "store", SPEC) as store:
+        store.append(still(i, 20) for i in range(3))
+    drawn: list[dict[str, np.ndarray]] = []
+
+    class Looking:
+        def __init__(self, *_: object) -> None: ...
+
+        def fit(self, _model: object, batches: _Batches) -> None:
+            drawn.append(batches(0) | {"first": batches.latents[:, :21]})
+
+    monkeypatch.setattr(viva_module, "Trainer", Looking)
+    config = tiny.viva(1, future_image=future_image, image_shift=3, shifted_copies=4)
+    ViVa(config, tiny.PCA, seed=0).fit(EpisodeStore.open(tmp_path / "store"))
+    (batch,) = drawn
+    if future_image:
+        np.testing.assert_array_equal(batch["latents"], batch["future_latents"])
+    first = batch["first"]  # of episode 0, in each copy
+    assert len(np.unique(first[:, 0], axis=0)) > 1, "the copies are not shifted"
+    assert (first == first[:, :1]).all() == future_image  # otherwise every frame has its own shift, which varies more
+
+
 def test_vae_latents_run_through_the_same_value(tmp_path: Path) -> None:
     store = made_store(tmp_path / "store", successes=2, failures=1)
     value = ViVa(tiny.viva(3), tiny.vae(), seed=0).fit(store)
@@ -104,6 +175,20 @@ def test_vae_latents_run_through_the_same_value(tmp_path: Path) -> None:
     assert np.isfinite(v).all()
     value.save(tmp_path / "value")
     np.testing.assert_array_equal(load_value(tmp_path / "value").score(store[0]), v)
+
+
+def test_a_value_saved_before_padding_ran_over_channels_is_refused(tmp_path: Path) -> None:
+    store = made_store(tmp_path / "store", successes=2, failures=1)
+    value = ViVa(tiny.viva(1), tiny.PCA, seed=0).fit(store)
+    value.save(tmp_path / "value")
+    saved = json.loads((tmp_path / "value" / "config.json").read_text())
+    assert saved["config"].pop("format") == 2
+    value.encoder.save(tmp_path / "old" / "latents")
+    save_module(tmp_path / "old", value.model, saved)
+    with pytest.raises(ValueError, match=r"old: of an older format, which padded proprio.*train this value again$"):
+        load_value(tmp_path / "old")
+    with pytest.raises(ValueError, match="format=1; this code makes format 2: leave the setting out"):
+        tiny.viva(format=1)
 
 
 def test_a_foreign_folder_is_named(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """WVM: who sees whom, what each switch trains, windows and rewinding, prefixes, scoring and streaming, saving."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,9 @@ from episodes.returns import oracle_return
 from episodes.store import EpisodeStore
 from episodes.types import Episode
 from episodes.windows import DecodedCache
+from networks.checkpoint import save_module
 from networks.clips import ClipBank, encode_clips
+from networks.flow_matching import interpolate, sample_tau, velocity
 from networks.latents import LatentEncoder
 from networks.text import TextEmbedder
 from networks.wan import WanConfig, load_transformer
@@ -34,7 +37,7 @@ def fake_batch(B: int = 3, seed: int = 0) -> dict[str, torch.Tensor]:
         "current": torch.randn(B, 8, 1, 2, 4, generator=g),
         "future": torch.randn(B, 8, 1, 2, 4, generator=g),
         "values": torch.rand(B, 4, generator=g),
-        "rewound": torch.zeros(B, dtype=torch.bool),
+        "video_weight": torch.ones(B),
         "text": torch.randn(B, 8, 16, generator=g),
     }
 
@@ -147,9 +150,33 @@ def test_every_switch_trains_what_it_says(changes: dict[str, object]) -> None:
 def test_a_rewound_window_has_no_video_loss() -> None:
     model, batch = model_of(), fake_batch()
     both = loss_of(model, batch)
-    rewound = loss_of(model, batch | {"rewound": torch.ones(3, dtype=torch.bool)})
-    value_only = loss_of(model, batch | {"rewound": torch.tensor([True, False, True])})
+    rewound = loss_of(model, batch | {"video_weight": torch.zeros(3)})
+    value_only = loss_of(model, batch | {"video_weight": torch.tensor([0.0, 1.0, 0.0])})
     assert (rewound < both).all() and torch.equal(value_only[[0, 2]], rewound[[0, 2]]) and value_only[1] == both[1]
+
+
+def test_the_video_loss_is_the_mean_over_the_windows_that_have_a_future(tmp_path: Path) -> None:
+    """Over the whole batch, of which the slices of accumulation and of processes are equal parts."""
+    windows, _data = windows_of(tmp_path / "store", wan=dataclasses.replace(tiny.WAN, channels=4 * 48))
+    model = WVMModel(windows.config)
+    batch = {k: torch.as_tensor(v) for k, v in windows(0).items()}
+    kept = batch["video_weight"] > 0
+    assert 0 < kept.sum() < len(kept)
+    with torch.no_grad():
+        once = loss_of(model, batch)
+        model.config = dataclasses.replace(model.config, lambda_video=3.0)
+        video = (loss_of(model, batch) - once) / 2
+        torch.manual_seed(1)  # the same noise, then the same levels
+        x0 = batch["future"].float()
+        x1, tau = torch.randn_like(x0), sample_tau(len(x0))
+        z = torch.cat([batch["current"], interpolate(x0, x1, tau)], 2)
+        error = (model.video(z, tau[:, None], batch["text"], 1)[0] - velocity(x0, x1)).square().flatten(1).mean(1)
+    torch.testing.assert_close(video.mean(), error[kept].mean(), rtol=1e-4, atol=1e-4)
+    assert (video[~kept].abs() < 1e-4).all()
+    halves = [part.sum() for part in (batch["video_weight"] * error).chunk(2)]
+    torch.testing.assert_close(sum(halves) / len(kept), error[kept].mean())
+    windows.config = dataclasses.replace(windows.config, rewind=1.0)
+    assert not windows(0)["video_weight"].any()  # no window has a future
 
 
 @pytest.mark.parametrize("p", [0.0, 1.0])
@@ -203,7 +230,7 @@ def test_windows_are_kept_held_or_reversed_and_their_values_say_so(tmp_path: Pat
         batch = windows(step)
         again = windows(step)
         assert all(np.array_equal(batch[k], again[k]) for k in batch)
-        for v, z, rewound in zip(batch["values"], batch["current"], batch["rewound"], strict=True):
+        for v, z, rewound in zip(batch["values"], batch["current"], batch["video_weight"] == 0, strict=True):
             rises = np.diff(v)
             kind = "plateau" if (rises == 0).all() and rewound else "reverse" if rewound else "keep"
             kinds[kind] += 1
@@ -278,6 +305,45 @@ def test_a_vae_encodes_clips_causally() -> None:
     torch.testing.assert_close(whole[:, :, :1], part, atol=1e-4, rtol=1e-4)
     right = encode_clips(encoder, frames[:, 1:], np.arange(5)[None])
     torch.testing.assert_close(part[..., 2:], right, atol=1e-4, rtol=1e-4)  # views lie side by side
+
+
+def vae_windows(path: Path, **changes: object) -> tuple[Windows, DecodedCache, LatentEncoder]:
+    """Windows of a VAE whose frames differ; its layers are random, those that join frames too."""
+    torch.manual_seed(0)
+    data = DecodedCache(store := made_store(path, 2, 1))
+    encoder = LatentEncoder(tiny.vae())
+    config = tiny.wvm(fps=5.0, training=tiny.training(1, batch_size=4), **changes)
+    bank = ClipBank(encoder, data.images, 0, 1, 0)
+    return Windows(store, data, bank, TextEmbedder(config.text), config, seed=0), data, encoder
+
+
+def shown_rows(windows: Windows, step: int) -> np.ndarray:
+    """Rows (B, 2h + 1) of the frames around the windows that a step draws, none of them rewound."""
+    pick = np.random.default_rng([0, step]).integers(windows.experts, size=4)
+    rows = windows.time[pick, None] + windows.offsets
+    return np.clip(rows, windows.first[pick, None], windows.last[pick, None])
+
+
+def test_current_and_future_latents_are_those_of_one_clip(tmp_path: Path) -> None:
+    windows, data, encoder = vae_windows(tmp_path / "store", rewind=0.0)
+    batch, rows = windows(0), shown_rows(windows, 0)
+    assert rows.shape == (4, 9)
+    whole = encode_clips(encoder, data.images, rows)
+    torch.testing.assert_close(batch["future"], whole[:, :, 1:])
+    read = encode_clips(encoder, data.images, rows[:, :5])  # all that inference encodes
+    torch.testing.assert_close(batch["current"], read, atol=1e-4, rtol=1e-4)
+    apart = encode_clips(encoder, data.images, rows[:, 4:])  # a clip of its own has its own first frame
+    assert (apart - batch["future"]).abs().max() > 1e-2
+
+
+def test_no_true_future_is_in_a_rewound_window(tmp_path: Path) -> None:
+    windows, data, encoder = vae_windows(tmp_path / "store", rewind=1.0, rewind_plateau=0.0)
+    batch, rows = windows(0), shown_rows(windows, 0)
+    clip = np.concatenate([rows[:, 4::-1], rows[:, :1].repeat(4, 1)], 1)  # backwards, then held
+    z = encode_clips(encoder, data.images, clip)
+    torch.testing.assert_close(batch["current"], z[:, :, :1])
+    torch.testing.assert_close(batch["future"], z[:, :, 1:])
+    assert not batch["video_weight"].any()
 
 
 # --- scoring
@@ -386,6 +452,17 @@ def test_bad_input_is_named_in_one_line(tmp_path: Path) -> None:
         value.score(episode)
     with pytest.raises(ValueError, match="stream slot 0: the value of frame 0 is nan"):
         stream.step([episode.observation(0)])
+
+
+def test_a_value_saved_before_there_was_a_format_scores_as_before(tmp_path: Path) -> None:
+    value = fitted(tmp_path)
+    value.save(tmp_path / "value")
+    saved = json.loads((tmp_path / "value" / "config.json").read_text())
+    assert saved["config"].pop("format") == 2
+    value.encoder.save(tmp_path / "old" / "latents")
+    save_module(tmp_path / "old", value.model, saved)
+    episode = made_episode(50, 25)
+    np.testing.assert_array_equal(WVM.load(tmp_path / "old").score(episode), value.score(episode))
 
 
 def test_a_foreign_folder_is_named(tmp_path: Path) -> None:

@@ -81,6 +81,7 @@ class DistributionalModel(nn.Module):
 
     Source: pi*0.6 (RECAP), section IV and equation 5; methods that compare with it call it the VLM-based value.
     Differs from the paper: its 670 M backbone is not published; this is Gemma 3's own multi-modal class at that size.
+    The default return is ViVa's V - 1, to compare like with like; the paper's is scale=recap.
     """
 
     pretrained = ("encoder",)

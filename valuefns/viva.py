@@ -50,7 +50,11 @@ class ViVa(ValueFunction):
         data = DecodedCache(store)
         if not self.encoder.fitted:
             self.encoder.fit(data.images, self.seed, self.device, folder)
-        latents = encode_frames(self.encoder, data.images, config.image_shift, config.shifted_copies, self.seed)
+        # one shift per frame varies more; where a frame's own future is a target, both must be shifted alike
+        alike = np.repeat(np.arange(len(data)), data.lengths + 1) if config.future_image else None
+        latents = encode_frames(
+            self.encoder, data.images, config.image_shift, config.shifted_copies, self.seed, alike=alike
+        )
         torch.manual_seed(self.seed)
         self.model = ViVaModel(config, store.spec.proprio_dim).to(self.device)
         self.model.proprio_low.copy_(torch.as_tensor(data.proprio.min(0)))
@@ -100,6 +104,11 @@ class ViVa(ValueFunction):
             raise ValueError(f"value {folder}: kind {raw.get('kind')!r} is not viva; name a folder of a viva value")
         with reading(folder):
             config = from_json(ViVaConfig, raw["config"])
+            if "format" not in raw["config"]:
+                raise ValueError(
+                    f"checkpoint {folder}: of an older format, which padded proprioception along the rows of a latent "
+                    "frame (now along its channels); train this value again"
+                )
             config = replace(config, wan=replace(config.wan, checkpoint=""))  # its weights are here
             value = cls(config, latents_config(folder / "latents"), device=device)
             value.spec = EnvSpec.from_json(raw["spec"])

@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from episodes.settings import require
+from episodes.settings import require, require_format
 from networks.flow_matching import integrate, interpolate, sample_tau, velocity
 from networks.text import TextConfig
 from networks.trainer import TrainerConfig
@@ -27,8 +27,8 @@ class ViVaConfig:
 
     name: str = "viva"
     horizon: int = 50  # K: env steps to the future proprioception, clamped to the last step
-    predict_proprio: bool = True  # False: the paper's "video-based" ablation, no proprioception target
-    lambda_prop: float = 1.0  # 0 keeps the token and drops its loss: a value without look-ahead
+    predict_proprio: bool = True  # False: no look-ahead, the value alone is denoised (paper: figure 9, "w/o propri")
+    lambda_prop: float = 1.0  # 0 (ours): the true future stays in the sequence, noised and readable, but is not learned
     lambda_value: float = 0.5
     future_image: bool = False  # the paper's joint future image (worse there)
     lambda_image: float = 1.0  # of its loss; the paper gives no figure
@@ -38,29 +38,34 @@ class ViVaConfig:
     inference_steps: int = 1
     frozen: bool = False  # ours: train only the patch embedding and the output layer
     proprio_noise: float = 0.0  # ours: sigma on the scaled proprioception in training
-    image_shift: int = 0  # ours: whole-pixel shift of each training image
+    image_shift: int = 0  # ours: whole-pixel shift of each training image; with future_image of each episode
     shifted_copies: int = 1  # latents cached per frame: one unshifted and the rest shifted
     wan: WanConfig = field(default_factory=WanConfig)
     text: TextConfig = field(default_factory=TextConfig)
     training: TrainerConfig = field(default_factory=TrainerConfig)
+    format: int = 2  # no choice: what these settings compute, and so part of every hash they are in
 
     def __post_init__(self) -> None:
+        require_format(self, 2)
         require(self, horizon=(1, inf), inference_steps=(1, inf), shifted_copies=(1, inf), image_shift=(0, inf))
         require(self, lambda_prop=(0, inf), lambda_value=(0, inf), lambda_image=(0, inf), proprio_noise=(0, inf))
         require(self, tau_shift=(0, inf), pure_noise_share=(0, 1))
 
 
 def repeat_pad(x: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """Repeat the P entries of x (B, P) until they fill a latent frame (B, C', H', W') (ViVa section 3.2)."""
+    """Repeat the P entries of x (B, P) until they fill a latent frame (B, C', H', W') (ViVa section 3.2).
+
+    The paper's frames are (H', W', C'): the channel runs fastest, so that every pixel holds all entries if P <= C'.
+    """
     C, H, W = shape
     n = C * H * W
     repeats = -(-n // x.shape[1])
-    return x.repeat(1, repeats)[:, :n].reshape(-1, C, H, W)
+    return x.repeat(1, repeats)[:, :n].reshape(-1, H, W, C).permute(0, 3, 1, 2)
 
 
 def unpad(frame: Tensor, P: int) -> Tensor:
     """Inverse of `repeat_pad`: mean over the complete chunks of P entries, (B, C', H', W') -> (B, P)."""
-    flat = frame.flatten(1)
+    flat = frame.permute(0, 2, 3, 1).flatten(1)
     chunks = flat.shape[1] // P
     return flat[:, : chunks * P].reshape(-1, chunks, P).mean(1)
 
@@ -72,7 +77,9 @@ class ViVaModel(nn.Module):
         l = lambda_prop * mse(v_q, z1 - z0) + lambda_value * mse(v_v, z1 - z0)
 
     Value target z = G - 1 in [-1, 1) with ViVa's cost-to-go G in [0, 2); exposed V = 1 - G/2 = (1 - z) / 2.
-    Differs from the paper: any number of views up to three; the pure-noise share; noise on proprioception.
+    Differs from the paper: any number of views up to three; V rises where the decoded value falls; the clean tokens
+    have timestep 0 (the paper does not say); squared errors are averaged, not summed, over a frame's elements. Ours,
+    off by default: the pure-noise share, noise on proprioception, shifted images, a frozen transformer.
     """
 
     pretrained = ("transformer",)

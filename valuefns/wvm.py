@@ -36,7 +36,8 @@ class WVM(ValueFunction):
     """WVM (Wang et al., 2026) as a value function, in ViVa's scale: V = (1 + progress) / 2, a start 1/2 and an end 1.
 
     Usage: value = WVM(config, latents, seed=0).fit(store); value.score(store[0])  # float32 (T + 1,)
-    It reads no proprioception. Differs from the paper: several views, side by side.
+    It reads no proprioception. Differs from the paper: several views, side by side; the scale; values between the read
+    frames are interpolated (or held: causal); a prefix that changes by less than SAME is not read again.
     """
 
     name = "wvm"
@@ -127,7 +128,10 @@ class WVM(ValueFunction):
 
     @classmethod
     def load(cls, folder: Path, device: str = "cpu") -> WVM:
-        """Load a value saved here; a damaged or foreign folder is a ValueError that names it."""
+        """Load a value saved here; a damaged or foreign folder is a ValueError that names it.
+
+        One saved without a `format` is read as before: it was trained otherwise, but scores by the same rule.
+        """
         raw = load_config(folder)
         if raw.get("kind") != "wvm":
             raise ValueError(f"value {folder}: kind {raw.get('kind')!r} is not wvm; name a folder of a wvm value")

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from episodes.settings import require, require_one_of
+from episodes.settings import require, require_format, require_one_of
 from networks.clips import STRIDE
 from networks.flow_matching import integrate, interpolate, sample_tau, velocity
 from networks.mot import Keys, TokenStream, VideoStream
@@ -53,8 +53,10 @@ class WVMConfig:
     wan: WanConfig = field(default_factory=WanConfig)
     text: TextConfig = field(default_factory=TextConfig)
     training: TrainerConfig = field(default_factory=lambda: TrainerConfig(batch_size=1024))
+    format: int = 2  # no choice: what these settings compute, and so part of every hash they are in
 
     def __post_init__(self) -> None:
+        require_format(self, 2)
         require(self, chunk=(STRIDE, inf), fps=(0.01, 1000), lambda_video=(0, inf), prefix_random=(0, 1), bins=(2, inf))
         require(self, rewind=(0, 1), rewind_plateau=(0, 1), inference_steps=(1, inf), pure_noise_share=(0, 1))
         require(
@@ -73,13 +75,15 @@ class WVMConfig:
 class WVMModel(nn.Module):
     """Predicts the progress of h frames from their latents, and, as a second task, the h frames that follow.
 
-        l = mean over the tokens after the prefix of (f_value - (y1 - y0))^2 + lambda * mse(f_video, x1 - x0)
+        l = mean over the tokens after the prefix of (f_value - (y1 - y0))^2 + lambda * w * mse(f_video, x1 - x0)
 
     y = 2 v - 1 is the progress of the frames scaled to [-1, 1], x the latents of the next h frames; each draws its own
-    noise level tau. The first token is the prefix: the value already known for its frame, clean, or a random one.
+    noise level tau. w is the window's `video_weight`: 0 where it has no future, and of mean 1 over the batch. The first
+    token is the prefix: the value already known for its frame, clean, or a random one.
     hl_gauss: the tokens after the prefix are 0, and l_value is a cross-entropy over bins instead.
     Source: WVM equations 4 to 7, appendix F. Differs from the paper: tau = 1 is noise (its y_tau is the mirror image);
-    values are scaled to [-1, 1]; separate tau; current frames do not see future ones (networks/mot.py).
+    values are scaled to [-1, 1]; separate tau; current frames do not see future ones (networks/mot.py). Ours, off by
+    default: the pure-noise share, noise on the current latents.
     """
 
     pretrained = ("video",)
@@ -106,7 +110,10 @@ class WVMModel(nn.Module):
         return self.config.lambda_video > 0 and not self.config.frozen
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
-        """Per-sample loss (B,); batch: current, future (B, C', F, H', W'), values (B, h), rewound (B,), text."""
+        """Per-sample loss (B,); batch: current (B, C', F, H', W'), values (B, h), text.
+
+        Where it imagines, also future (B, C', F, H', W') and video_weight (B,).
+        """
         config, values, text = self.config, batch["values"], batch["text"]
         z = batch["current"].float()
         current = z.shape[2]
@@ -124,7 +131,7 @@ class WVMModel(nn.Module):
         if self.imagines:
             assert imagined is not None, "future frames give a velocity"
             error = (imagined - velocity(x0, x1)).square().flatten(1).mean(1)
-            loss = loss + config.lambda_video * torch.where(batch["rewound"], 0.0, error)
+            loss = loss + config.lambda_video * batch["video_weight"] * error
         return loss
 
     def _value_loss(self, values: Tensor, text: Tensor, keys: list[Keys]) -> Tensor:

@@ -15,7 +15,7 @@ from episodes.returns import oracle_return
 from episodes.store import Episodes
 from episodes.types import SEGMENTS
 from episodes.windows import DecodedCache
-from networks.clips import ClipBank
+from networks.clips import STRIDE, ClipBank
 from networks.text import TextEmbedder
 from valuefns.wvm_model import WVMConfig
 
@@ -63,15 +63,20 @@ def experts(store: Episodes, fastest: float) -> tuple[list[int], list[int]]:
 class Windows:
     """Draws uniform windows of the successes, a share of them rewound; step k depends on (seed, k) alone.
 
-    keep: the window as it is. plateau: its last frame, held. reverse: the frames and their values backwards. Augmented
-    windows have no future to imagine (`rewound`). Source: WVM section 3.3 after ReWiND.
+    keep: the window as it is. plateau: its last frame, held. reverse: the frames and their values backwards (WVM
+    section 3.3 after ReWiND). Prefix, h current and h future frames are encoded as one clip (WVM eq. 4).
+
+    video_weight (B,): of a window's video loss. A rewound window has no future (its last frame is held) and weight 0,
+    the n others B / n, so that the mean over the batch is the mean over the windows that have one, however it is split.
 
         expert, T steps:  v_t = t / T
         other success:    v_t = max(0, 1 - (T - t) / R),  R the median T of the instruction's experts
 
-    Ours: the second line. A success with mistakes does not progress as t / T, but after its last mistake it does what
-    an expert does, and before that it is more than an expert's time from the end. Where both kinds are seen the many
-    expert windows decide; where only mistakes lead, the value is low.
+    Differs from the paper: the h + 1 frames of a window, its prefix frame with them, are reversed or held together; the
+    paper does not say whether rewound windows imagine anything, here they do not; the second line is ours. A success
+    with mistakes does not progress as t / T, but after its last mistake it does what an expert does, and before that it
+    is more than an expert's time from the end. Where both kinds are seen the many expert windows decide; where only
+    mistakes lead, the value is low.
     target="annotated" takes the oracle return of every success instead: somebody has marked the mistakes (in simulation
     the demonstrator itself, which is privileged). A success by accident, which nets no advance, is left out.
     """
@@ -116,18 +121,19 @@ class Windows:
             pick = np.where(rng.random(B) < config.slower, rng.integers(self.experts, total, size=B), pick)
         first, last = self.first[pick, None], self.last[pick, None]
         rows = np.clip(self.time[pick, None] + self.offsets, first, last)
-        now = rows[:, : h + 1]
+        now, ahead = rows[:, : h + 1], rows[:, h + 1 :]
         rewound = rng.random(B) < config.rewind
         plateau = rewound & (rng.random(B) < config.rewind_plateau)
         now = np.where(rewound[:, None], now[:, ::-1], now)
         now = np.where(plateau[:, None], rows[:, h : h + 1], now)
         copy = rng.integers(self.bank.copies, size=B)
         batch: dict[str, Any] = {
-            "current": self.bank(now, copy),
             "values": self.progress[now[:, 1:]],
-            "rewound": rewound,
             "text": self.text[self.prompt[pick]] if len(self.text) > 1 else self.text,  # one prompt is read once
         }
-        if config.lambda_video > 0 and not config.frozen:
-            batch["future"] = self.bank(rows[:, h:], copy)
-        return batch
+        if config.lambda_video == 0 or config.frozen:
+            return batch | {"current": self.bank(now, copy)}
+        ahead = np.where(rewound[:, None], now[:, -1:], ahead)
+        z = self.bank(np.concatenate([now, ahead], 1), copy)
+        batch |= {"current": z[:, :, : h // STRIDE], "future": z[:, :, h // STRIDE :]}
+        return batch | {"video_weight": np.where(rewound, 0, B / max(1, B - rewound.sum())).astype(np.float32)}

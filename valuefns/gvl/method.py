@@ -87,7 +87,8 @@ class GVL(ValueFunction):
     (`predict`). Exposed value: V = (1 + p) / 2 (ViVa's scale of a success), linear between the frames. With `shots`,
     `fit` draws successes whose shuffled (frame, t / T) pairs precede the question (eq. 4).
     Usage: GVL(config).fit(store).score(store[0]); `backend.report()` tells tokens and cost.
-    Differs from the paper: percentages keep their decimals; values of separate answers are never mixed.
+    Differs from the paper: the prompt's wording is ours; percentages keep their decimals; values of separate answers
+    are never mixed; what a model will not answer is missing, not scored.
     """
 
     name = "gvl"
