@@ -112,6 +112,22 @@ def test_noise_on_the_right_value_starves_no_phase_and_praises_no_time_out(slow:
     assert (last == POSITIVE).mean() <= 0.3
 
 
+@pytest.mark.parametrize("method", [awr, recap])
+def test_a_time_out_that_the_value_sees_coming_is_no_good_end(
+    slow: EpisodeStore, method: Callable[..., Labels]
+) -> None:
+    """A value that has given up says .3 and cannot see the clock; paid out, the .5 at the limit would look like a gain."""
+    rng = np.random.default_rng(0)
+    v = slow_values(slow, rng, 0.02)
+    failures = [i for i, row in enumerate(slow.index) if not row["success"]]
+    for i in failures:
+        v[i] = (0.3 + rng.normal(0, 0.02, len(v[i]))).astype(np.float32)
+    labels = method(slow, v, TINY)
+    name = "indicator" if "indicator" in labels else "weight"
+    last = np.concatenate([labels.column(name, slow.index[i]["episode_index"])[-10:] for i in failures])
+    assert last.mean() <= 0.3, last.mean()
+
+
 def test_a_floor_lifts_a_starved_phase_and_keeps_the_share_of_all() -> None:
     rng = np.random.default_rng(0)
     phase = np.repeat([0, 1, 2, -1], 500)
