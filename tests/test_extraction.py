@@ -116,7 +116,7 @@ def test_noise_on_the_right_value_starves_no_phase_and_praises_no_time_out(slow:
 def test_a_time_out_that_the_value_sees_coming_is_no_good_end(
     slow: EpisodeStore, method: Callable[..., Labels]
 ) -> None:
-    """A value that has given up says .3 and cannot see the clock; paid out, the .5 at the limit would look like a gain."""
+    """A value that has given up says .3 and sees no clock; paid out, the .5 at the limit would look like a gain."""
     rng = np.random.default_rng(0)
     v = slow_values(slow, rng, 0.02)
     failures = [i for i, row in enumerate(slow.index) if not row["success"]]
