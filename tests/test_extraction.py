@@ -125,7 +125,7 @@ def test_a_time_out_that_the_value_sees_coming_is_no_good_end(
     labels = method(slow, v, TINY)
     name = "indicator" if "indicator" in labels else "weight"
     last = np.concatenate([labels.column(name, slow.index[i]["episode_index"])[-10:] for i in failures])
-    assert last.mean() <= 0.3, last.mean()
+    assert last.mean() <= (0.3 if name == "indicator" else 0.6), last.mean()  # weights have mean 1
 
 
 def test_a_floor_lifts_a_starved_phase_and_keeps_the_share_of_all() -> None:
