@@ -38,7 +38,8 @@ from experiments.pinned import pin
 from experiments.report.page import write_report
 from experiments.run_folder import RunFolder, write_json
 from experiments.schemas import RecapSimConfig
-from experiments.stages import Arm, ArmJob, collect, report_labels, run_arm, score
+from experiments.stages import ArmJob, collect, report_labels, run_arm, score
+from experiments.studies.arms import Arm
 from experiments.value_report import truths, value_metrics, write_frames
 from experiments.videos import draw_run_videos
 
@@ -70,15 +71,12 @@ def run_all(config: DictConfig) -> None:
         shares = report_labels(settings, store, values, settings.methods)
         write_json(run.path / "label_report.json", {"rows": [share.row() for share in shares]})
     with run.stage("policies"):
-        arms = [
-            Arm(method, method, str(place / "values.npz"), iterations=settings.iterations)
-            for method in settings.methods
-        ]
-        jobs = [ArmJob(settings, arm, store.path, run.path / "arms" / arm.name) for arm in arms]
+        arms = [Arm(method, iterations=settings.iterations) for method in settings.methods]
+        jobs = [ArmJob(settings, arm, place / "values.npz", store.path, run.path / "arms" / arm.method) for arm in arms]
         rows = []
         for arm, result in zip(arms, map_jobs(run_arm, jobs, min(settings.workers, len(jobs))), strict=True):
             rows += result
-            print(f"  {sentence(summarise(arm.name, result))}", flush=True)
+            print(f"  {sentence(summarise(arm.method, result))}", flush=True)
     with run.stage("report"):
         write_results(run, settings, store, values, place, rows)
     run.finish()

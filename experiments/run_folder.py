@@ -38,6 +38,7 @@ LATER = {
     "gripper": "",
     "pixels": False,
     "format": 1,
+    "weighting": "loss",
 }
 """Settings that came later and what they were before, which `digest` leaves out: what was made before stays valid.
 

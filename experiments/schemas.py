@@ -19,6 +19,7 @@ from envs.takeover import TakeoverConfig
 from episodes import seeds
 from episodes.settings import require, require_one_of
 from episodes.types import MAX_PIXELS
+from experiments.studies.arms import TOKENS
 from networks.latents import LatentsConfig
 from valuefns.bench.probes import ProbeConfig
 from valuefns.constant import ConstantConfig
@@ -139,23 +140,6 @@ class TrainConfig(RecapSimConfig):
 
 
 @dataclass
-class StudyConfig:
-    """Which cells of a study to run, and where they are kept."""
-
-    arms: list[str] = field(default_factory=list)  # empty: all
-    seeds: list[int] = field(default_factory=lambda: [0, 1, 2])  # data seeds
-    results: str = "results/recap_lift"
-
-
-@dataclass
-class RecapStudyConfig(RecapSimConfig):
-    """`python experiments/recap_study.py`: the arms that can sink the claim, over data seeds, in cells."""
-
-    latents_wan_vae_tiny: LatentsConfig = MISSING  # of the row that uses the VAE class
-    study: StudyConfig = field(default_factory=StudyConfig)
-
-
-@dataclass
 class MethodStudyOptions:
     """Which cells of the study of methods and values to run, and where they are kept."""
 
@@ -163,8 +147,17 @@ class MethodStudyOptions:
     values: list[str] = field(default_factory=lambda: ["viva", "viva_no_lookahead", "oracle"])
     plain: list[str] = field(default_factory=lambda: ["bc", "success_bc", "success_random"])  # those that read none
     shuffled: list[str] = field(default_factory=lambda: ["awr", "recap"])  # also with the first value's labels shuffled
-    corrections: bool = False  # also RECAP's second iteration on viva, with corrections and without
+    tokens: list[str] = field(
+        default_factory=list
+    )  # RECAP's policy on the first value acting with these: none, negative
+    iterations: int = 1  # more: also RECAP on the first value that adds its own rollouts, a row per iteration
+    corrections: bool = False  # and once more with the oracle's corrections in those rollouts
     results: str = "results/methods"
+
+    def __post_init__(self) -> None:
+        require(self, iterations=(1, inf))
+        if unknown := [token for token in self.tokens if token not in TOKENS]:
+            raise ValueError(f"study.tokens={unknown}: choose from {', '.join(TOKENS)}")
 
 
 @dataclass
@@ -319,7 +312,6 @@ def register() -> None:
     store.store("recap_sim_schema", RecapSimConfig)
     store.store("plan_schema", PlanConfig)
     store.store("train_schema", TrainConfig)
-    store.store("recap_study_schema", RecapStudyConfig)
     store.store("method_study_schema", MethodStudyConfig)
     store.store("rank_datasets_schema", RankDatasetsConfig)
     store.store("propose_segments_schema", ProposeSegmentsConfig)

@@ -6,7 +6,7 @@ import os
 import shutil
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -34,6 +34,7 @@ from episodes.store_index import named
 from episodes.windows import DecodedCache
 from experiments.run_folder import digest, read_json, write_json
 from experiments.schemas import RecapSimConfig, TaskConfig
+from experiments.studies.arms import TOKENS, Arm
 from networks.latents import LatentEncoder, LatentsConfig, latents_config
 from valuefns.crossfit import cross_fit
 from valuefns.make import reads_latents
@@ -192,26 +193,15 @@ def report_labels(
 
 
 @dataclass(frozen=True)
-class Arm:
-    """One row of a results table: a method, the value it reads, and the token it acts with."""
-
-    name: str
-    method: str
-    values: str  # path of the values of the demonstrations
-    shuffled: bool = False  # control: the labels permuted within each phase
-    indicator: int | None = None  # token to act with; None: the policy's own
-    iterations: int = 1
-
-
-@dataclass(frozen=True)
 class ArmJob:
     """Everything one process needs to train and evaluate an arm."""
 
     settings: RecapSimConfig
     arm: Arm
+    values: Path  # of the demonstrations
     store: Path
     folder: Path
-    policy_of: Path | None = None  # folder of a finished arm whose policy is tested with this arm's token
+    policy_of: Path | None = None  # folder of the finished arm whose policy is tested with this arm's token
 
 
 def make_actor(folder: Path, device: str, indicator: int | None, envs: Sequence[Any]) -> Policy:
@@ -258,11 +248,7 @@ def run_arm(job: ArmJob) -> list[dict[str, Any]]:
     cache = Path(settings.cache) / "decoded"
 
     def fit_values(data: Episodes, k: int) -> list[np.ndarray]:
-        return (
-            load_values(Path(arm.values))
-            if k == 0
-            else score(settings, data, settings.valuefn, folder / f"value-{k}")[0]
-        )
+        return load_values(job.values) if k == 0 else score(settings, data, settings.valuefn, folder / f"value-{k}")[0]
 
     def label(data: Episodes, values: Sequence[np.ndarray], extraction: Any) -> Labels:
         labels = labeller(arm.method)(data, values, extraction)
@@ -296,8 +282,8 @@ def run_arm(job: ArmJob) -> list[dict[str, Any]]:
 
 
 def _tested(settings: RecapSimConfig, arm: Arm, k: int, policy: Path, folder: Path) -> list[dict[str, Any]]:
-    rows = evaluate(settings, policy, arm.indicator, folder / f"trials-{k}.jsonl")
-    return [{"arm": arm.name, "method": arm.method, "iteration": k} | row for row in rows]
+    rows = evaluate(settings, policy, TOKENS.get(arm.token), folder / f"trials-{k}.jsonl")
+    return [{"arm": replace(arm, iterations=1).name, "method": arm.method, "iteration": k} | row for row in rows]
 
 
 def share_first_iteration(finished: Path, folder: Path) -> None:

@@ -31,9 +31,10 @@ from episodes.intervals import paired_bootstrap
 from experiments import bench_schemas
 from experiments.bench_schemas import PolicyAblationConfig
 from experiments.checks import check_common, refusing
-from experiments.method_study import first_difference
 from experiments.run_folder import NOT_IDENTITY, command_line, digest, read_json, write_json
-from experiments.stages import Arm, ArmJob, collect, run_arm, score
+from experiments.stages import ArmJob, collect, run_arm, score
+from experiments.studies.arms import Arm
+from experiments.studies.engine import first_difference
 from experiments.value_ablation import with_changes
 from valuefns.constant import ConstantConfig
 
@@ -109,7 +110,7 @@ def run_cell(settings: PolicyAblationConfig, row: str) -> dict[str, Any]:
     values = score(settings, store, ConstantConfig())[1] / "values.npz"  # cloning reads none, the loop asks for some
     facts = identity(settings)
     folder = Path(settings.runs) / "videovla_ablation" / f"{row}-seed{settings.seed}-{digest(facts)}"
-    rows = run_arm(ArmJob(settings, Arm(row, "bc", str(values)), store.path, folder))
+    rows = run_arm(ArmJob(settings, Arm("bc"), values, store.path, folder))
     cell = {"row": row, "seed": settings.seed, "settings": facts, "seconds": time.monotonic() - started}
     return cell | {"rows": rows}
 

@@ -81,17 +81,22 @@ def test_videovla_ablation_leaves_cells_and_skips_them(place: Path, capsys: pyte
 def test_method_study_leaves_cells_and_skips_them(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     small = [s for s in SMALL if not s.startswith("methods")]
     few = ["rollouts=1", "values.viva.training.steps=2", "values.viva.shifted_copies=1", *POLICIES["flow_tiny"]]
-    few += ["study.methods=[awr]", "study.values=[viva]", "study.plain=[bc]", "study.corrections=true"]
-    few += ["study.shuffled=[awr]"]
+    few += ["study.methods=[awr]", "study.values=[viva]", "study.plain=[bc]", "study.iterations=2"]
+    few += ["study.shuffled=[awr]", "study.tokens=[none]", "study.corrections=true"]
     paths = [f"runs={place}/study", f"cache={place}/cache", f"study.results={place}/results"]
     config = compose("method_study", ["task=reach", *small, *few, *paths])
     method_study.run_all(config)
     cells = {p.stem.removeprefix("reach-seed97-") for p in (place / "results" / "cells").glob("*.json")}
     assert cells == {
-        "bc", "awr+viva", "awr+viva+shuffled", "recap+viva", "recap+viva@2", "recap+viva@2+corrections", "value-viva"
+        "bc", "awr+viva", "awr+viva+shuffled", "recap+viva", "recap+viva+none",
+        "recap+viva@2", "recap+viva@2+corrections", "value-viva",
     }  # fmt: skip
-    assert "6 of 6 cells" in capsys.readouterr().out
+    assert "7 of 7 cells" in capsys.readouterr().out
     method_study.run_all(config)
     assert "cells to run" not in capsys.readouterr().out
     with pytest.raises(ValueError, match=r"policy.training.steps=2, now 3"):
         method_study.run_all(compose("method_study", ["task=reach", *small, *few, *paths, "policy.training.steps=3"]))
+    table = (place / "results" / "table.md").read_text()
+    with pytest.raises(ValueError, match=r"labeller.keep=0.6, now 0.9"):
+        method_study.run_all(compose("method_study", ["task=reach", *small, *few, *paths, "labeller.keep=0.9"]))
+    assert (place / "results" / "table.md").read_text() == table, "no new command above old numbers"

@@ -9,7 +9,7 @@ import pytest
 from test_config import composed
 
 from experiments import pinned
-from experiments.method_study import first_difference
+from experiments.studies.engine import first_difference
 from experiments.pinned import pin
 from experiments.run_folder import LATER, digest
 from networks.hub import Found

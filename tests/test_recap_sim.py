@@ -51,7 +51,7 @@ def test_every_stage_leaves_its_files_and_a_second_run_uses_the_cache(tmp_path: 
     frames = pq.read_table(run / "frames.parquet")
     assert {"value", "progress", "oracle", "segment", "advantage", "indicator", "weight"} <= set(frames.column_names)
     facts = json.loads((run / "run.json").read_text())
-    assert facts["finished"] and set(facts["stages"]) == {"collect", "value", "policies", "report"}
+    assert facts["finished"] and set(facts["stages"]) == {"collect", "labels", "value", "policies", "report"}
     page = (run / "report.html").read_text()
     assert "recap@2" in page and "patch_pca" in page and "<video" in page
     assert list((run / "checkpoints").rglob("*.safetensors")) and not list(run.rglob("*.pkl"))
