@@ -8,16 +8,21 @@ from typing import Any
 import numpy as np
 
 from episodes.intervals import bootstrap_mean, paired_bootstrap
+from experiments.studies.engine import commands
 
 MEASURES = ("hesitation_rmse", "hesitation_drift", "retry_voc", "expert_voc", "error_rank", "instruction_gap")
 Cells = dict[int, dict[int, dict[str, Any]]]  # seed -> episode -> its entry in the cell
 
 
-def table(command: str, rows: dict[str, tuple[str, list[str]]], cells: Sequence[dict[str, Any]]) -> str:
+def table(rows: dict[str, tuple[str, list[str]]], cells: Sequence[dict[str, Any]]) -> str:
     """Markdown: a line per row with every measure, its 95 % interval and the paired difference to the first row.
 
     rows: name -> (what, tasks it has not learnt from); for those a second pair of lines counts those tasks alone.
+    cells: of the study's engine; a cell of a row that is not among `rows` is left out.
     """
+    made = {name: commands([c for c in cells if c["about"]["row"] == name], "rows=", "seeds=") for name in rows}
+    every = list(dict.fromkeys(line for lines in made.values() for line in lines))
+    cells = [cell["about"] | cell["result"] for cell in cells if cell["about"]["row"] in rows]
     by_row: dict[str, Cells] = {}
     seconds: dict[str, list[float]] = {}
     for cell in cells:
@@ -25,23 +30,23 @@ def table(command: str, rows: dict[str, tuple[str, list[str]]], cells: Sequence[
         seconds.setdefault(cell["row"], []).append(cell["train_seconds"])
     base = next(iter(rows))
     lines = [
-        f"Command: `{command}`",
+        *[f"{i}. `{command}`" for i, command in enumerate(every, 1)],
         "",
         "Mean over seeds and test episodes [two-level bootstrap 95 %]; below it the paired difference to row one.",
         "",
-        f"| row | {' | '.join(MEASURES)} | seeds | training | |",
-        "|" + "---|" * (len(MEASURES) + 4),
+        f"| row | {' | '.join(MEASURES)} | seeds | training | command | |",
+        "|" + "---|" * (len(MEASURES) + 5),
     ]
     for name, (what, left_out) in rows.items():
         if name not in by_row:
             continue
-        time = f"{np.mean(seconds[name]):.0f} s"
+        time = f"{np.mean(seconds[name]):.0f} s | {', '.join(str(every.index(line) + 1) for line in made[name])}"
         lines.append(_line(name, by_row[name], by_row.get(base) if name != base else None, time, what))
         if left_out:
             own, reference = _only(by_row[name], left_out), _only(by_row.get(base, {}), left_out)
-            lines.append(_line(f"{name}, on those", own, reference, "", "the tasks it has not seen alone"))
+            lines.append(_line(f"{name}, on those", own, reference, " | ", "the tasks it has not seen alone"))
             if reference:
-                lines.append(_line(f"{base}, on those", reference, None, "", "the same tasks, seen"))
+                lines.append(_line(f"{base}, on those", reference, None, " | ", "the same tasks, seen"))
     unscored = [f"- {c['row']}, seed {c['seed']}, episode {f['episode']}: {f['reason']}"
                 for c in cells for f in c["failures"]]  # fmt: skip
     lines += ["", "Episodes that could not be scored:" if unscored else "Every episode was scored.", *unscored]

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two busy processes with two threads each collapse on two cores
 
@@ -21,15 +22,14 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from episodes import seeds
-from episodes.workers import map_jobs
 from experiments import schemas
 from experiments.checks import check_common, check_device, refusing
-from experiments.run_folder import command_line, digest, read_json, write_json
 from experiments.schemas import ShapingStudyConfig
 from experiments.shaping_arms import ARMS
 from experiments.shaping_cell import ShapingJob, algorithm_of, cell_name, identity, run_cell, task_of
 from experiments.shaping_table import rebuild
 from experiments.shaping_value import data_settings, prepare_value
+from experiments.studies.engine import Cell, make, missing, one_writer
 
 schemas.register()
 
@@ -57,20 +57,20 @@ def run_all(config: DictConfig) -> None:
         for seed in settings.study.seeds
         for arm in settings.study.arms or ARMS
     ]
-    pending = [job for job in jobs if not done(job, folder)]
-    print(f"{len(pending)} of {len(jobs)} cells to run", flush=True)
-    for job, result in zip(pending, map_jobs(run_cell, pending, settings.workers), strict=True):
-        facts = {"task": task_of(settings).name, "arm": job.arm, "seed": job.seed}
-        facts |= {"algorithm": algorithm_of(settings), "threshold": settings.study.threshold}
-        facts |= {"settings": digest(identity(job)), "budget": settings.agent.steps, "hz": settings.task.hz}
-        facts |= {"claim": value.claim, "claim_accuracy": value.claim_accuracy, "held_out": value.held_out}
-        facts |= {"low": value.low, "high": value.high, "command": command_line()}
-        write_json(cell_path(job, folder), facts | result)
-        rates = " ".join(f"{point['success']:.2f}" for point in result["curve"])
-        print(f"  {cell_name(settings, job.arm, job.seed)}: {rates} ({result['seconds']:.0f} s)", flush=True)
+    cells = {cell_name(settings, job.arm, job.seed): shaping_cell(job) for job in jobs}
+    with one_writer(folder):
+        todo = missing(list(cells.values()), folder)
+        pending = [job for job in jobs if cells[cell_name(settings, job.arm, job.seed)] in todo]
+        print(f"{len(pending)} of {len(jobs)} cells to run", flush=True)
+        make(todo, pending, run_cell, folder, settings.workers, lambda cell, result: _made(folder, cell, result))
         rebuild(folder)
-    rebuild(folder)
     print((folder / "table.md").read_text())
+
+
+def _made(folder: Path, cell: Cell, result: dict[str, Any]) -> None:
+    rates = " ".join(f"{point['success']:.2f}" for point in result["curve"])
+    print(f"  {cell.key}: {rates} ({result['seconds']:.0f} s)", flush=True)
+    rebuild(folder)
 
 
 def check(settings: ShapingStudyConfig) -> None:
@@ -91,18 +91,13 @@ def check(settings: ShapingStudyConfig) -> None:
     check_device(settings.agent_device)
 
 
-def cell_path(job: ShapingJob, folder: Path) -> Path:
-    return folder / "cells" / f"{cell_name(job.settings, job.arm, job.seed)}.json"
-
-
-def done(job: ShapingJob, folder: Path) -> bool:
-    """Whether the cell is there; one that other settings made is a ValueError."""
-    path = cell_path(job, folder)
-    if not path.exists():
-        return False
-    if read_json(path, dict, "remove it; the same command makes it anew").get("settings") != digest(identity(job)):
-        raise ValueError(f"{path}: made with other settings; use another study.results, or remove that folder")
-    return True
+def shaping_cell(job: ShapingJob) -> Cell:
+    """The cell of an arm under one seed, and the facts of its value that tables show."""
+    settings, value = job.settings, job.value
+    about = {"task": task_of(settings).name, "arm": job.arm, "seed": job.seed, "algorithm": algorithm_of(settings)}
+    about |= {"threshold": settings.study.threshold, "budget": settings.agent.steps, "hz": settings.task.hz}
+    about |= {"claim": value.claim, "claim_accuracy": value.claim_accuracy, "held_out": value.held_out}
+    return Cell(cell_name(settings, job.arm, job.seed), identity(job), about | {"low": value.low, "high": value.high})
 
 
 if __name__ == "__main__":

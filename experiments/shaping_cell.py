@@ -19,6 +19,7 @@ from experiments.schemas import ShapingStudyConfig
 from experiments.shaping_arms import ARMS, ShapingArm, shaping
 from experiments.shaping_levels import levels
 from experiments.shaping_value import ShapingValue, held_level
+from experiments.studies.engine import plain
 from valuefns.shaping.readers import ClockReader, InfoReader, Reader, ShuffledReader
 from valuefns.shaping.terms import Shaper
 
@@ -206,6 +207,11 @@ def task_of(settings: ShapingStudyConfig) -> Task:
 def identity(job: ShapingJob) -> dict[str, Any]:
     """What a cell's outcome depends on."""
     settings, study = job.settings, job.settings.study
-    facts = {"task": asdict(settings.task), "agent": asdict(settings.agent), "evaluation": asdict(settings.evaluation)}
+    facts: dict[str, Any] = {
+        "task": asdict(settings.task),
+        "agent": asdict(settings.agent),
+        "evaluation": asdict(settings.evaluation),
+    }
     value = {k: v for k, v in asdict(job.value).items() if k not in ("folder", "pool", "held_out")}
-    return facts | {"arm": job.arm, "seed": job.seed, "every": study.every, "curve": study.curve_trials, "value": value}
+    facts |= {"arm": job.arm, "seed": job.seed, "every": study.every, "curve": study.curve_trials, "value": value}
+    return plain(facts)

@@ -9,16 +9,18 @@ from typing import Any
 import numpy as np
 
 from episodes.files import write_atomic
-from experiments.run_folder import read_json, write_json
+from experiments.run_folder import write_json
 from experiments.shaping_arms import ARMS
 from experiments.shaping_measures import Cells, arm_rows, comparisons, totals_over_tasks
+from experiments.studies.engine import commands as made_by
+from experiments.studies.engine import read
 
 
 def read_cells(folder: Path) -> Cells:
     """Read every cell; a damaged one is a ValueError that names it."""
     cells: Cells = {}
-    for path in sorted((folder / "cells").glob("*.json")):
-        cell = read_json(path, dict, "remove it; the study's command makes it anew")
+    for made in read(folder):
+        cell = made["about"] | made["result"] | {"command": made["command"]}
         cells.setdefault((cell["task"], cell["algorithm"], cell["arm"]), []).append(cell)
     order = {arm: i for i, arm in enumerate(ARMS)}
     return dict(sorted(cells.items(), key=lambda item: (item[0][0], item[0][1], order.get(item[0][2], 99))))
@@ -52,11 +54,10 @@ def _number(x: float | None) -> str:
 
 def commands(cells: Cells) -> list[str]:
     """The commands that make these cells, one for those that differ only in seeds, arms, workers and place."""
-    parts = ("study.seeds=", "study.arms=", "study.results=", "workers=")
     groups: dict[str, list[dict[str, Any]]] = {}
     for cell in (c for group in cells.values() for c in group):
-        words = [w for w in cell["command"].split(" ") if not w.strip("'").startswith(parts)]
-        groups.setdefault(" ".join(words), []).append(cell)
+        for command in made_by([cell], "study.seeds=", "study.arms=", "study.results="):
+            groups.setdefault(command, []).append(cell)
     made = []
     for command, group in groups.items():
         seeds = ",".join(map(str, sorted({c["seed"] for c in group})))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +27,11 @@ from experiments.ablation_table import table
 from experiments.bench_schemas import AblationRowConfig, ValueAblationConfig
 from experiments.bench_stages import fitted, make_bench, tested_of, training_episodes
 from experiments.checks import check_device, refusing
-from experiments.run_folder import command_line, digest, read_json, write_json
+from experiments.studies.engine import Cell, make, missing, one_writer, plain, read
 from valuefns.bench.generate import Bench
 from valuefns.bench.scorecard import score_model
 
 bench_schemas.register()
-
-AGAIN = "delete it, it is made anew"
 
 
 @hydra.main(config_path="conf", config_name="value_ablation", version_base="1.3")
@@ -45,27 +43,25 @@ def main(config: DictConfig) -> None:
 def run_all(config: DictConfig) -> None:
     settings = OmegaConf.to_object(config)
     assert isinstance(settings, ValueAblationConfig)
-    rows = settings.ablation.rows
     check(settings)
     folder = Path(settings.results) / settings.ablation.name
-    bench: Bench | None = None  # made when the first cell needs it
-    for seed in settings.seeds:
-        for name in settings.rows or rows:
-            path = folder / "cells" / f"{name}-seed{seed}.json"
-            if path.exists():
-                if read_json(path, dict, AGAIN).get("made_by") != made_by(settings, name):
-                    raise ValueError(f"{path}: made with other settings; use another `results`, or remove that folder")
-                continue
-            print(f"{name}, seed {seed} ...", flush=True)
-            bench = bench or make_bench(settings)
-            cell = run_cell(replace(settings, seed=seed), name, bench)
-            write_json(path, cell)
-            print(f"{name}, seed {seed}: trained in {cell['train_seconds']:.0f} s", flush=True)
-    cells = [read_json(path, dict, AGAIN) for path in sorted((folder / "cells").glob("*.json"))]
-    what = {name: (row.what, list(row.leave_out)) for name, row in rows.items()}
-    text = table(command_line(), what, [c for c in cells if c["row"] in rows])
-    write_atomic(folder / "table.md", text)
+    with one_writer(folder):
+        wanted = [(name, seed) for seed in settings.seeds for name in settings.rows or settings.ablation.rows]
+        cells = [row_cell(settings, name, seed) for name, seed in wanted]
+        todo = missing(cells, folder)
+        if todo:
+            bench = make_bench(settings)
+            jobs = [(replace(settings, seed=cell.about["seed"]), cell.about["row"], bench) for cell in todo]
+            make(todo, jobs, run_cell, folder, say=_said)
+        text = table(
+            {name: (row.what, list(row.leave_out)) for name, row in settings.ablation.rows.items()}, read(folder)
+        )
+        write_atomic(folder / "table.md", text)
     print(text)
+
+
+def _said(cell: Cell, result: dict[str, Any]) -> None:
+    print(f"{cell.key}: trained in {result['train_seconds']:.0f} s", flush=True)
 
 
 def check(settings: ValueAblationConfig) -> None:
@@ -96,15 +92,17 @@ def with_changes(config: Any, row: AblationRowConfig, name: str) -> Any:
         raise ValueError(one_line(f"ablation row {name!r}: {line}; correct its `set`")) from None
 
 
-def made_by(settings: ValueAblationConfig, name: str) -> str:
-    """All settings that shape a row's cells, but their seed."""
+def row_cell(settings: ValueAblationConfig, name: str, seed: int) -> Cell:
+    """The cell of a row under one seed, with all settings that shape it."""
     row = settings.ablation.rows[name]
-    data = (settings.bench, settings.data, settings.latents, settings.train_on, settings.train_tasks, row.leave_out)
-    return digest(changed(settings, name), *data, settings.probe_experts)
+    facts = {k: asdict(settings)[k] for k in ("bench", "data", "latents", "train_on", "train_tasks", "probe_experts")}
+    facts |= {"value": asdict(changed(settings, name)), "leave_out": list(row.leave_out), "seed": seed}
+    return Cell(f"{name}-seed{seed}", plain(facts), {"row": name, "seed": seed})
 
 
-def run_cell(settings: ValueAblationConfig, name: str, bench: Bench) -> dict[str, Any]:
+def run_cell(job: tuple[ValueAblationConfig, str, Bench]) -> dict[str, Any]:
     """Train one row under one seed and score it on the test episodes."""
+    settings, name, bench = job
     config, left_out = changed(settings, name), settings.ablation.rows[name].leave_out
     tasks = [task for task in settings.train_tasks or settings.bench.tasks if task not in left_out]
     store = training_episodes(bench, settings.train_on, tasks)
@@ -117,8 +115,8 @@ def run_cell(settings: ValueAblationConfig, name: str, bench: Bench) -> dict[str
         for s in result.episodes
     ]
     failures = [{"episode": f.episode, "reason": f.reason} for f in result.failures]
-    facts = {"row": name, "seed": settings.seed, "train_seconds": seconds, "train_episodes": len(store)}
-    return facts | {"made_by": made_by(settings, name), "episodes": episodes, "failures": failures}
+    facts = {"train_seconds": seconds, "train_episodes": len(store)}
+    return facts | {"episodes": episodes, "failures": failures}
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import json
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +31,10 @@ from episodes.intervals import paired_bootstrap
 from experiments import bench_schemas
 from experiments.bench_schemas import PolicyAblationConfig
 from experiments.checks import check_common, refusing
-from experiments.run_folder import NOT_IDENTITY, command_line, digest, read_json, write_json
+from experiments.run_folder import digest, write_json
 from experiments.stages import ArmJob, collect, run_arm, score
 from experiments.studies.arms import Arm
-from experiments.studies.engine import first_difference
+from experiments.studies.engine import Cell, commands, identity, make, missing, one_writer, read
 from experiments.value_ablation import with_changes
 from valuefns.constant import ConstantConfig
 
@@ -53,17 +53,20 @@ def run_all(config: DictConfig) -> None:
     assert isinstance(settings, PolicyAblationConfig)
     check(settings)
     folder = Path(settings.results) / settings.ablation.name
-    for seed in settings.seeds:
-        for row in settings.rows or settings.ablation.rows:
-            cell = replace(settings, seed=seed, policy=row_policy(settings, row))
-            path = folder / "cells" / f"{row}-seed{seed}.json"
-            if not done(path, cell):
-                print(f"{row}, data seed {seed} ...", flush=True)
-                write_json(path, run_cell(cell, row))
-                rows = read_json(path, dict, "")["rows"]
-                print("  " + json.dumps(summarise(row, rows)), flush=True)
-            rebuild(folder, settings)
+    with one_writer(folder):
+        for seed in settings.seeds:
+            for row in settings.rows or settings.ablation.rows:
+                job = replace(settings, seed=seed, policy=row_policy(settings, row)), row
+                todo = missing([row_cell(*job)], folder)
+                if todo:
+                    print(f"{row}, data seed {seed} ...", flush=True)
+                make(todo, [job] * len(todo), run_cell, folder, say=_said)
+                rebuild(folder, settings)
     print((folder / "table.md").read_text())
+
+
+def _said(cell: Cell, result: dict[str, Any]) -> None:
+    print("  " + json.dumps(summarise(cell.about["row"], result["rows"])), flush=True)
 
 
 def check(settings: PolicyAblationConfig) -> None:
@@ -86,43 +89,30 @@ def row_policy(settings: PolicyAblationConfig, name: str) -> Any:
     return with_changes(settings.policy, settings.ablation.rows[name], name)
 
 
-def identity(settings: PolicyAblationConfig) -> dict[str, Any]:
-    """What a cell's outcome depends on, as plain json."""
-    others = (*NOT_IDENTITY, "ablation", "rows", "seeds", "results", "preset")
-    facts = {k: v for k, v in asdict(settings).items() if k not in others}
-    return dict(json.loads(json.dumps(facts, default=str)))
+def row_cell(settings: PolicyAblationConfig, row: str) -> Cell:
+    """The cell of a row under the settings' data seed; cloning reads no value and no advantage."""
+    leave_out = ("ablation", "rows", "seeds", "results", "preset", "methods", "valuefn", "latents", "labeller", "folds")
+    facts = identity(settings, *leave_out, "iterations", "rollouts", "corrections", "takeover")
+    return Cell(f"{row}-seed{settings.seed}", facts, {"row": row, "seed": settings.seed})
 
 
-def done(path: Path, settings: PolicyAblationConfig) -> bool:
-    """Whether a cell is there; one that other settings made is a ValueError."""
-    if not path.exists():
-        return False
-    made = read_json(path, dict, "remove it; the same command makes it anew").get("settings")
-    if changed := first_difference(made, identity(settings)):
-        raise ValueError(f"{path}: made with {changed}; use another results folder, or remove that file")
-    return True
-
-
-def run_cell(settings: PolicyAblationConfig, row: str) -> dict[str, Any]:
+def run_cell(job: tuple[PolicyAblationConfig, str]) -> dict[str, Any]:
     """Clone the demonstrations with one row's policy and test it."""
+    settings, row = job
     started = time.monotonic()
     store = collect(settings)
     values = score(settings, store, ConstantConfig())[1] / "values.npz"  # cloning reads none, the loop asks for some
-    facts = identity(settings)
-    folder = Path(settings.runs) / "videovla_ablation" / f"{row}-seed{settings.seed}-{digest(facts)}"
+    address = digest(row_cell(settings, row).identity)
+    folder = Path(settings.runs) / "videovla_ablation" / f"{row}-seed{settings.seed}-{address}"
     rows = run_arm(ArmJob(settings, Arm("bc"), values, store.path, folder))
-    cell = {"row": row, "seed": settings.seed, "settings": facts, "seconds": time.monotonic() - started}
-    return cell | {"rows": rows}
+    return {"seconds": time.monotonic() - started, "rows": rows}
 
 
 def rebuild(folder: Path, settings: PolicyAblationConfig) -> None:
     """Make table.md and summary.json from the cells."""
-    cells = [read_json(path, dict, "delete it, it is made anew") for path in sorted((folder / "cells").glob("*.json"))]
-    rows = table_rows({name: row.what for name, row in settings.ablation.rows.items()}, cells)
-    words = [w for w in command_line().split(" ") if not w.strip("'").startswith(("rows=", "seeds="))]
-    command = " ".join(words)
-    write_json(folder / "summary.json", {"command": command, "seed": None, "rows": rows})
-    write_atomic(folder / "table.md", markdown(command, rows))
+    rows = table_rows({name: row.what for name, row in settings.ablation.rows.items()}, read(folder))
+    write_json(folder / "summary.json", {"seed": None, "rows": rows})
+    write_atomic(folder / "table.md", markdown(rows))
 
 
 def table_rows(what: dict[str, str], cells: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -132,7 +122,7 @@ def table_rows(what: dict[str, str], cells: Sequence[dict[str, Any]]) -> list[di
     """
     outcomes: dict[str, dict[int, list[dict[str, Any]]]] = {}
     for cell in cells:
-        outcomes.setdefault(cell["row"], {})[cell["seed"]] = cell["rows"]
+        outcomes.setdefault(cell["about"]["row"], {})[cell["about"]["seed"]] = cell["result"]["rows"]
     base, made = next(iter(what)), []
     for name in (n for n in what if n in outcomes):
         seeds = sorted(outcomes[name])
@@ -142,24 +132,26 @@ def table_rows(what: dict[str, str], cells: Sequence[dict[str, Any]]) -> list[di
         row |= {
             "seeds": seeds,
             "per_seed": [float(np.mean([r["success"] for r in outcomes[name][s]])) for s in seeds],
-            "seconds": [cell["seconds"] for cell in cells if cell["row"] == name],
+            "seconds": [cell["result"]["seconds"] for cell in cells if cell["about"]["row"] == name],
+            "commands": commands([cell for cell in cells if cell["about"]["row"] == name], "rows=", "seeds="),
             "minus_first": list(paired_bootstrap(a, b, shared_trials=True)) if shared else None,
         }
         made.append(row | {"what": what[name]})
     return made
 
 
-def markdown(command: str, rows: Sequence[dict[str, Any]]) -> str:
+def markdown(rows: Sequence[dict[str, Any]]) -> str:
+    every = list(dict.fromkeys(line for row in rows for line in row["commands"]))
     lines = [
         "# VideoVLA's ablations at the tiny size",
         "",
-        f"Command: `{command}`",
+        *[f"{i}. `{command}`" for i, command in enumerate(every, 1)],
         "",
         "Success with its 95 % Wilson interval over all trials; differences in points to the first row, paired on",
         "(data seed, trial), with a two-level bootstrap 95 % interval over data seeds and trials.",
         "",
-        "| row | success | 95 % | n | data seeds | minus the first row | minutes a cell | |",
-        "|---|---|---|---|---|---|---|---|",
+        "| row | success | 95 % | n | data seeds | minus the first row | minutes a cell | command | |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for r in rows:
         difference = r["minus_first"]
@@ -167,7 +159,8 @@ def markdown(command: str, rows: Sequence[dict[str, Any]]) -> str:
         seeds = " ".join(f"{x:.2f}" for x in r["per_seed"])
         lines.append(
             f"| {r['method']} | {r['success']:.2f} | {r['low']:.2f}-{r['high']:.2f} | {r['n']} | {seeds} | {said} "
-            f"| {np.mean(r['seconds']) / 60:.0f} | {r['what']} |"
+            f"| {np.mean(r['seconds']) / 60:.0f} | {', '.join(str(every.index(line) + 1) for line in r['commands'])} "
+            f"| {r['what']} |"
         )
     return "\n".join(lines) + "\n"
 

@@ -9,9 +9,9 @@ import pytest
 from test_config import composed
 
 from experiments import pinned
-from experiments.studies.engine import first_difference
 from experiments.pinned import pin
 from experiments.run_folder import LATER, digest
+from experiments.studies.engine import first_difference
 from networks.hub import Found
 from networks.scale import ScaleConfig
 from valuefns.oracle import OracleConfig

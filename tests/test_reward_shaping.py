@@ -20,19 +20,23 @@ from experiments.shaping_value import held_level, separate
 
 
 def cell(folder: Path, arm: str, seed: int, curve: list[float], claimed: list[int], success: list[int]) -> None:
-    facts = {
+    about = {
         "task": "reach", "algorithm": "sac", "arm": arm, "seed": seed, "threshold": 0.8, "claim_accuracy": 0.9,
-        "command": f"python experiments/reward_shaping.py 'study.seeds=[{seed}]' workers=2", "seconds": 60.0,
+        "low": 0.2, "high": 0.8, "held_out": levels([np.array([0.2, 0.5, 0.8])], [np.array([0.0, 0.5, 1.0])]),
+    }  # fmt: skip
+    result = {
+        "seconds": 60.0,
         "curve": [{"step": 1000 * k, "success": s, "seconds": 1.0} for k, s in enumerate(curve)],
-        "value": {"calls": 10, "frames": 40, "seconds": 2.0}, "low": 0.2, "high": 0.8,
+        "value": {"calls": 10, "frames": 40, "seconds": 2.0},
         "levels": levels([np.array([0.5, 0.4, 0.3])], [np.array([0.0, 0.5, 1.0])]),
-        "held_out": levels([np.array([0.2, 0.5, 0.8])], [np.array([0.0, 0.5, 1.0])]),
         "rows": [
             {"seed": i, "success": bool(s), "claimed": bool(c), "progress": 0.5 + 0.5 * s}
             for i, (s, c) in enumerate(zip(success, claimed, strict=True))
         ],
     }  # fmt: skip
-    write_json(folder / "cells" / f"reach-sac-{arm}-seed{seed}.json", facts)
+    command = f"python experiments/reward_shaping.py 'study.seeds=[{seed}]' workers=2"
+    made = {"key": f"reach-sac-{arm}-seed{seed}", "about": about, "identity": {}, "command": command, "result": result}
+    write_json(folder / "cells" / f"reach-sac-{arm}-seed{seed}.json", made)
 
 
 def study(folder: Path) -> None:
@@ -135,15 +139,15 @@ def run(folder: Path, *words: str) -> None:
 @pytest.mark.slow
 def test_a_whole_small_run_and_its_continuation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("robosuite", reason="pip install -e .[robosuite]")
-    few = "valuefn.training.steps=3"
+    few = "valuefn.training.steps=40"
     run(tmp_path, few)
-    made = json.loads((tmp_path / "results/cells/reach-sac-value_gated-seed0.json").read_text())
+    made = json.loads((tmp_path / "results/cells/reach-sac-value_gated-seed0.json").read_text())["result"]
     assert [p["step"] for p in made["curve"]] == [0, 80] and len(made["rows"]) == 1
     assert made["value"]["frames"] > made["value"]["calls"] > 0 and len(made["shaping"]["version"]) == 16
     assert made["shaping"]["gamma"] == 0.97 and made["shaping"]["kind"] == "gated"
     run(tmp_path, few)
     assert "0 of 2 cells to run" in capsys.readouterr().out
-    with pytest.raises(ValueError, match="made with other settings"):
+    with pytest.raises(ValueError, match=r"made with agent.gamma=0.97, now 0.5"):
         run(tmp_path, few, "agent.gamma=0.5")
 
 
@@ -151,9 +155,9 @@ def test_a_whole_small_run_and_its_continuation(tmp_path: Path, capsys: pytest.C
 def test_agents_may_learn_from_pictures(tmp_path: Path) -> None:
     pytest.importorskip("robosuite", reason="pip install -e .[robosuite]")
     run(
-        tmp_path, "valuefn.training.steps=3", "agent=sac_pixels", "task.image_size=64", "agent.settings.buffer_size=100"
+        tmp_path, "valuefn.training.steps=40", "agent=sac_pixels", "task.image_size=64", "agent.settings.buffer_size=100"
     )
-    summary = json.loads((tmp_path / "results/summary.json").read_text())
+    summary = json.loads((tmp_path / "results/summary.json").read_text())["result"]
     assert {(row["algorithm"], row["arm"]) for row in summary["rows"]} == {
         ("sac-pixels", "sparse"), ("sac-pixels", "value_gated"),
     }  # fmt: skip

@@ -364,9 +364,9 @@ def test_ablation_rows_are_checked_and_the_table_comes_from_cells(tmp_path: Path
 
     from experiments import bench_schemas
     from experiments.ablation_table import table
-    from experiments.run_folder import write_json
     from experiments.schemas import CONF
-    from experiments.value_ablation import changed, check, made_by, run_all
+    from experiments.studies.engine import make
+    from experiments.value_ablation import changed, check, row_cell, run_all
 
     bench_schemas.register()
     with initialize_config_dir(CONF, version_base="1.3"):
@@ -377,19 +377,20 @@ def test_ablation_rows_are_checked_and_the_table_comes_from_cells(tmp_path: Path
     with pytest.raises(ValueError, match=r"ablation row 'full': .*horizn"):
         check(wrong)
 
-    place = tmp_path / "ablation_viva" / "cells" / "full-seed0.json"
-    write_json(place, {"row": "full", "seed": 0, "made_by": made_by(settings, "no_proprio")})
+    foreign = replace(row_cell(settings, "no_proprio", 0), key="full-seed0")
+    make([foreign], [{}], dict, tmp_path / "ablation_viva")
     with initialize_config_dir(CONF, version_base="1.3"):
         one = compose("value_ablation", overrides=["rows=[full]", "seeds=[0]", f"results={tmp_path}"])
-    with pytest.raises(ValueError, match=r"full-seed0\.json: made with other settings"):
+    with pytest.raises(ValueError, match=r"full-seed0\.json: made with value.predict_proprio=False, now True"):
         run_all(one)
 
     def cell(row: str, seed: int, score: float) -> dict:
         scores = [{"retry_voc": score + 0.1 * i, "expert_voc": None} for i in range(4)]
         episodes = [{"episode": i, "task": "ab"[i // 2], "kind": "retry", "scores": s} for i, s in enumerate(scores)]
-        return {"row": row, "seed": seed, "train_seconds": 60.0, "episodes": episodes, "failures": []}
+        result = {"train_seconds": 60.0, "episodes": episodes, "failures": []}
+        return {"about": {"row": row, "seed": seed}, "command": "python x.py", "result": result}
 
     rows = {"full": ("all", []), "less": ("fewer", ["b"])}
-    text = table("x", rows, [cell("full", 0, 0.5), cell("full", 1, 0.5), cell("less", 0, 0.2)])
+    text = table(rows, [cell("full", 0, 0.5), cell("full", 1, 0.5), cell("less", 0, 0.2)])
     assert "| full |" in text and "-0.300" in text and "less, on those" in text and "full, on those" in text
     assert "| less | undefined | undefined | 0.350" in text

@@ -41,10 +41,14 @@ class Cell:
 
 def identity(settings: Any, *leave_out: str) -> dict[str, Any]:
     """What an outcome depends on, as plain json: the settings dataclass but for where and how fast it runs."""
-    facts = {k: v for k, v in asdict(settings).items() if k not in (*NOT_IDENTITY, *leave_out)}
-    plain = json.loads(json.dumps(facts, default=str))
-    assert isinstance(plain, dict)
-    return plain
+    return plain({k: v for k, v in asdict(settings).items() if k not in (*NOT_IDENTITY, *leave_out)})
+
+
+def plain(facts: dict[str, Any]) -> dict[str, Any]:
+    """Facts as a json file gives them back, so that those of a cell and of now can be compared."""
+    found = json.loads(json.dumps(facts, default=str))
+    assert isinstance(found, dict)
+    return found
 
 
 @contextmanager
