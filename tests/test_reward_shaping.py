@@ -157,11 +157,11 @@ def test_agents_may_learn_from_pictures(tmp_path: Path) -> None:
     run(
         tmp_path, "valuefn.training.steps=40", "agent=sac_pixels", "task.image_size=64", "agent.settings.buffer_size=100"
     )
-    summary = json.loads((tmp_path / "results/summary.json").read_text())["result"]
+    summary = json.loads((tmp_path / "results/summary.json").read_text())
     assert {(row["algorithm"], row["arm"]) for row in summary["rows"]} == {
         ("sac-pixels", "sparse"), ("sac-pixels", "value_gated"),
     }  # fmt: skip
-    made = json.loads((tmp_path / "results/cells/reach-sac-pixels-value_gated-seed0.json").read_text())
+    made = json.loads((tmp_path / "results/cells/reach-sac-pixels-value_gated-seed0.json").read_text())["result"]
     assert made["curve"][-1]["step"] == 80 and made["value"]["frames"] > 0
 
 
