@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtri
 
 _CHUNK = 4_000_000  # resampled numbers held at once
 
@@ -15,7 +14,6 @@ _CHUNK = 4_000_000  # resampled numbers held at once
 def wilson(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
     """Wilson score interval (low, high) of a success rate of k out of n.
 
-    (p + z^2/2n -+ z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n) with p = k/n and z the normal quantile of (1+level)/2.
     n = 0 is (nan, nan); k outside 0..n is a ValueError. Source: Wilson (1927), JASA 22(158).
     """
     check_level(level)
@@ -23,13 +21,10 @@ def wilson(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
         raise ValueError(f"wilson: k is {k} of n {n}; k must be 0..n")
     if n == 0:
         return math.nan, math.nan
-    z, p = float(ndtri((1 + level) / 2)), k / n
-    centre = p + z * z / (2 * n)
-    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    # The ends are exactly 0 and 1 for k = 0 and k = n; rounding must not move them.
-    low = 0.0 if k == 0 else (centre - half) / (1 + z * z / n)
-    high = 1.0 if k == n else (centre + half) / (1 + z * z / n)
-    return low, high
+    from scipy.stats import binomtest  # takes most of a second to import
+
+    interval = binomtest(k, n).proportion_ci(level, "wilson")
+    return float(interval.low), float(interval.high)
 
 
 def bootstrap_mean(

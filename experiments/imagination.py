@@ -111,8 +111,9 @@ def rank_share(successes: Sequence[float], failures: Sequence[float]) -> float:
     """Share of (success, failure) pairs in which the success has the higher similarity, ties half: 0.5 is chance."""
     if not len(successes) or not len(failures):
         return float("nan")
-    difference = np.asarray(successes)[:, None] - np.asarray(failures)[None]
-    return float(((difference > 0) + 0.5 * (difference == 0)).mean())
+    from scipy.stats import mannwhitneyu
+
+    return float(mannwhitneyu(successes, failures).statistic) / (len(successes) * len(failures))
 
 
 def summarised(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
