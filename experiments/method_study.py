@@ -30,7 +30,7 @@ from experiments.checks import check_common, refusing
 from experiments.method_table import rebuild
 from experiments.pinned import pin
 from experiments.run_folder import LATER, NOT_IDENTITY, command_line, digest, read_json, write_json
-from experiments.schemas import MethodStudyConfig
+from experiments.schemas import MethodStudyConfig, RecapSimConfig
 from experiments.stages import Arm, ArmJob, collect, load_values, report_labels, run_arm, score, share_first_iteration
 from experiments.value_report import truths, value_metrics
 from valuefns.constant import ConstantConfig
@@ -108,7 +108,7 @@ def planned(settings: MethodStudyConfig) -> list[StudyArm]:
     return list(dict.fromkeys(arms))
 
 
-def task_name(settings: MethodStudyConfig) -> str:
+def task_name(settings: RecapSimConfig) -> str:
     import envs
 
     return next(name for name, task in envs.TASKS.items() if task.env_id == settings.task.env_id)
