@@ -187,9 +187,14 @@ class RoboSuiteEnv(gym.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.float32]]
 
     def look(self) -> dict[str, npt.NDArray[Any]]:
         """The cameras and `proprio` of this moment, as `view_spec` says, whatever the observation holds."""
+        return {**self.draw(self.raw.sim.data._data), "proprio": self._proprio()}
+
+    def draw(self, data: Any) -> dict[str, npt.NDArray[np.uint8]]:
+        """The cameras of `view_spec` as they see `data`, an MjData of this environment's model; nothing is stepped."""
         if self._renderer is None:
             self._renderer = self._make_renderer(self.view_spec.cameras, self._image_size)
-        return {**self._renderer(self.raw.sim.data._data), "proprio": self._proprio()}
+        images: dict[str, npt.NDArray[np.uint8]] = self._renderer(data)
+        return images
 
     def foreground(self) -> dict[str, npt.NDArray[np.bool_]]:
         """The pixels (H, W) of every camera that show the robot or an object, from the simulator's segmentation."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -114,6 +114,47 @@ def bootstrap_strata(
     means = drawn[0] - drawn[1] if len(drawn) > 1 else drawn[0]
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return mean, float(low), float(high)
+
+
+def bootstrap_groups(
+    groups: Sequence[npt.ArrayLike], level: float = 0.95, seed: int = 0, resamples: int = 10_000
+) -> tuple[float, float, float]:
+    """`bootstrap_mean` of groups (data seeds) of different sizes: groups are drawn, then values within each drawn one.
+
+    The mean is over the groups' means; empty groups are left out. Errors: a NaN is a ValueError.
+    """
+    check_level(level)
+    kept = [g for g in (_grouped(g, "bootstrap_groups")[0] for g in groups) if g.size]
+    mean = float(np.mean([g.mean() for g in kept])) if kept else math.nan
+    if sum(g.size for g in kept) < 2:
+        return mean, math.nan, math.nan
+    rng = np.random.default_rng(seed)
+    within = [_two_level(g[None], int(rng.integers(2**31)), resamples, crossed=False) for g in kept]
+    drawn = rng.integers(len(kept), size=(resamples, len(kept)))
+    means = np.stack(within, 1)[np.arange(resamples)[:, None], drawn].mean(1)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return mean, float(low), float(high)
+
+
+def bootstrap_of(
+    statistic: Callable[[npt.NDArray[np.int64]], float],
+    n: int,
+    level: float = 0.95,
+    seed: int = 0,
+    resamples: int = 200,
+) -> tuple[float, float, float]:
+    """A statistic of n exchangeable things, given their indices, and its percentile-bootstrap interval.
+
+    `statistic(indices)` may be NaN (undefined); fewer than half of the resamples defined is (value, nan, nan).
+    """
+    check_level(level)
+    value = statistic(np.arange(n))
+    rng = np.random.default_rng(seed)
+    drawn = np.array([statistic(rng.integers(n, size=n)) for _ in range(resamples)])
+    if math.isnan(value) or np.isnan(drawn).mean() > 0.5:
+        return value, math.nan, math.nan
+    low, high = np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    return value, float(low), float(high)
 
 
 paired_difference = paired_bootstrap

@@ -13,7 +13,7 @@ from episodes.settings import from_json
 from episodes.store_index import named
 from experiments.run_folder import read_json, write_json
 from valuefns.bench.annotations import Annotation
-from valuefns.bench.scorecard import Failure, ModelScores, Scored
+from valuefns.bench.scorecard import Drop, Failure, ModelScores, Scored
 
 TRUTHS = ("annotated", "oracle", "simulator")
 _WAY_OUT = "delete the model's folder and run the same command again"
@@ -36,7 +36,8 @@ def save_scores(folder: Path, result: ModelScores) -> None:
     write_atomic(folder / "curves.npz", write)
     rows = [{"annotation": asdict(s.annotation), "scores": s.scores, "success": s.success, "hz": s.hz} for s in scored]
     failures = [asdict(f) for f in result.failures]
-    head = {"model": result.model, "fps": result.fps, "history": result.history}
+    head: dict[str, Any] = {"model": result.model, "fps": result.fps, "history": result.history}
+    head["pairs"] = [asdict(pair) for pair in result.pairs]
     write_json(folder / "scores.json", head | {"episodes": rows, "failures": failures})
 
 
@@ -51,7 +52,8 @@ def load_scores(folder: Path) -> ModelScores:
             raise ValueError(f"{len(raw['episodes'])} episodes, curves of {len(curves['predicted'])}")
         scored = [_scored(row, {name: curves[name][i] for name in curves}) for i, row in enumerate(raw["episodes"])]
         failures = [from_json(Failure, f) for f in raw["failures"]]
-        return ModelScores(raw["model"], scored, failures, raw["fps"], raw["history"])
+        pairs = [from_json(Drop, pair) for pair in raw.get("pairs", [])]
+        return ModelScores(raw["model"], scored, failures, raw["fps"], raw["history"], pairs)
 
 
 def _scored(row: dict[str, Any], curves: dict[str, np.ndarray]) -> Scored:

@@ -9,7 +9,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
-from episodes.settings import require
+from episodes.settings import require, require_one_of
 from experiments import schemas
 from networks.latents import LatentsConfig
 from valuefns.bench.plan import BenchConfig
@@ -41,6 +41,7 @@ class ValueBenchConfig:
     train_on: list[str] = field(default_factory=lambda: ["expert", "drop", "wrong_object"])  # groups of the train split
     train_tasks: list[str] = field(default_factory=list)  # empty: all
     probe_experts: int = 3  # experts per task that are also scored reversed, static and with other words
+    probe_pairs: int = 2  # experts per task that are also scored with the object left behind in their pictures
     seed: int = 0  # initialisation and batches
     device: str = "cpu"
     workers: int = 2  # local processes that record episodes
@@ -50,7 +51,7 @@ class ValueBenchConfig:
     fresh: bool = False  # start anew instead of continuing the newest unfinished run of the same settings
 
     def __post_init__(self) -> None:
-        require(self, probe_experts=(0, inf), seed=(0, inf), workers=(1, inf), videos=(0, inf))
+        require(self, probe_experts=(0, inf), probe_pairs=(0, 30), seed=(0, inf), workers=(1, inf), videos=(0, inf))
 
 
 @dataclass
@@ -82,6 +83,29 @@ class ValueAblationConfig(ValueBenchConfig):
 
 
 @dataclass
+class SightOptions:
+    """Which values to probe, on how much, and where the cells are kept."""
+
+    values: list[str] = field(default_factory=lambda: ["viva", "wvm", "distributional"])
+    episodes: int = 24  # held-out demonstrations, all folds together
+    pairs: int = 20  # of true and counterfactual pictures
+    split: str = "eval"  # of the pairs' seeds; tune: choose settings
+    results: str = "results/sight"
+
+    def __post_init__(self) -> None:
+        require(self, episodes=(4, 1000), pairs=(0, 1000))
+        require_one_of(self, split=("eval", "tune"))
+
+
+@dataclass
+class SightConfig(schemas.RecapSimConfig):
+    """`python experiments/sight.py`: does the value look, over tasks and data seeds, in cells."""
+
+    values: dict[str, Any] = field(default_factory=dict)  # name -> settings of a value function
+    study: SightOptions = field(default_factory=SightOptions)
+
+
+@dataclass
 class PolicyAblationConfig(schemas.RecapSimConfig):
     """`python experiments/videovla_ablation.py`: a policy's table in cells (row, data seed), all by cloning."""
 
@@ -97,5 +121,6 @@ def register() -> None:
     store = ConfigStore.instance()
     store.store("value_bench_schema", ValueBenchConfig)
     store.store("value_ablation_schema", ValueAblationConfig)
+    store.store("sight_schema", SightConfig)
     store.store("videovla_ablation_schema", PolicyAblationConfig)
     store.store("schema", AblationConfig, group="ablation")

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from envs.counterfactual import Pair
 from episodes.files import cache_entry, sha256_file
 from episodes.importing import Known, import_dataset
 from episodes.lerobot_layout import HEADER_PATH
@@ -15,7 +16,7 @@ from experiments.bench_schemas import OwnDataConfig, ValueBenchConfig
 from experiments.run_folder import digest
 from experiments.stages import fit_latents
 from valuefns.bench.annotations import Annotation, read_csv
-from valuefns.bench.generate import Bench, generate
+from valuefns.bench.generate import Bench, bench_pairs, generate
 from valuefns.bench.plan import BenchConfig
 from valuefns.bench.probes import PROBES
 from valuefns.make import load_value, make_value, reads_latents
@@ -35,6 +36,23 @@ def make_bench(settings: ValueBenchConfig) -> Bench:
     if settings.data.path:
         return own_data(settings.data, settings.cache)
     return generate(settings.bench, bench_path(settings.bench, settings.cache), settings.workers)
+
+
+def make_pairs(settings: ValueBenchConfig) -> dict[str, list[Pair]]:
+    """Counterfactual pictures by task; none for data of one's own, which no simulator can draw again."""
+    if settings.data.path:
+        return {}
+    place = bench_path(settings.bench, settings.cache)
+    count = settings.probe_pairs
+    return {
+        task: bench_pairs(settings.bench, task, count, place.with_name(f"{place.name}-pairs-{task}-{count}"))
+        for task in settings.bench.tasks if count
+    }  # fmt: skip
+
+
+def pairs_for(config: Any, made: dict[str, list[Pair]]) -> dict[str, list[Pair]]:
+    """The pairs a model is scored on: one a task for a vision-language model, whose every answer costs."""
+    return {task: pairs[:1] for task, pairs in made.items()} if hasattr(config, "backend") else made
 
 
 def own_data(data: OwnDataConfig, cache: str) -> Bench:

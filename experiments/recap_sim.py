@@ -38,12 +38,15 @@ from experiments.pinned import pin
 from experiments.report.page import write_report
 from experiments.run_folder import RunFolder, write_json
 from experiments.schemas import RecapSimConfig
+from experiments.sight_stages import make_pairs, measure_sight
 from experiments.stages import ArmJob, collect, report_labels, run_arm, score
 from experiments.studies.arms import Arm
 from experiments.value_report import truths, value_metrics, write_frames
 from experiments.videos import draw_run_videos
 
 schemas.register()
+
+SIGHT_EPISODES, SIGHT_PAIRS = 8, 6  # demonstrations a fold, and pairs, on which the value's sight is probed: seconds
 
 
 @hydra.main(config_path="conf", config_name="recap_sim", version_base="1.3")
@@ -115,6 +118,11 @@ def write_results(
             "note": f"Values of {len(store)} episodes, scored {held_out}.",
         },
     )
+    if not hasattr(settings.valuefn, "backend"):  # every answer of a vision-language model costs
+        pairs = make_pairs(settings, SIGHT_PAIRS)
+        progress = [fact["progress"] for fact in facts]
+        sight = measure_sight(settings, store, values, progress, value_folder, SIGHT_EPISODES, pairs)
+        write_json(run.path / "sight.json", sight)
     training = sorted(value_folder.glob("fold-*/metrics.jsonl"))
     training += sorted(run.path.glob("arms/*/train-*/metrics.jsonl"))
     write_atomic(run.path / "metrics.jsonl", "".join(_staged(source) for source in training))

@@ -23,7 +23,7 @@ from episodes.files import write_atomic
 from experiments import bench_schemas
 from experiments.bench_files import load_scores, save_scores, saved
 from experiments.bench_schemas import ValueBenchConfig
-from experiments.bench_stages import make_bench, tested_of, trained
+from experiments.bench_stages import make_bench, make_pairs, pairs_for, tested_of, trained
 from experiments.checks import check_backend, check_device, refusing
 from experiments.pinned import pin
 from experiments.report.bench_page import draw_bench_videos, write_bench_report
@@ -65,6 +65,7 @@ def run_all(config: DictConfig) -> None:
         tested = tested_of(bench)
         if not tested:
             raise ValueError("no episode of the split `test` to score; annotate some")
+        made = make_pairs(settings)
         write_csv(run.path / "annotations.csv", bench.annotations)
         for (task, group, reason), n in sorted(bench.rejected.items()):
             print(f"  left out: {n} of {task} {group}: {reason}", flush=True)
@@ -77,7 +78,8 @@ def run_all(config: DictConfig) -> None:
         if not saved(folder):
             with run.stage(name):
                 value = trained(settings, name, bench)
-                result = score_model(name, value, bench.store, tested, settings.probe_experts)
+                pairs = pairs_for(settings.valuefns.get(name), made)
+                result = score_model(name, value, bench.store, tested, settings.probe_experts, pairs=pairs)
                 save_scores(folder, result)
         results.append(load_scores(folder))
         print(f"  {sentence(headline(results[-1], rows_of(results[-1])))}", flush=True)
@@ -113,24 +115,32 @@ def sentence(row: dict[str, float]) -> str:
     return f"{row['model']}: {numbers} (n={row['n']}, {row['failed']} failed)"
 
 
-def table(rows: list[dict[str, float]], results: list[ModelScores]) -> str:
+def table(rows: list[dict[str, Any]], results: list[ModelScores]) -> str:
     """The scorecard as markdown, and the episodes that could not be scored."""
 
-    def cell(row: dict[str, float], name: str) -> str:
+    def cell(row: dict[str, Any], name: str) -> str:
         if np.isnan(row[name]):
             return "undefined"
         interval = "" if np.isnan(row[f"{name}_low"]) else f" [{row[f'{name}_low']:.2f}, {row[f'{name}_high']:.2f}]"
         return f"{row[name]:.2f}{interval}"
 
     names = [*PROGRESS, "defined"]
-    lines = [f"| model | {' | '.join(names)} | n | fps |", "|" + "---|" * (len(names) + 3)]
+    lines = [f"| model | {' | '.join(names)} | looks | n | fps |", "|" + "---|" * (len(names) + 4)]
     for row in rows:
         cells = " | ".join(cell(row, name) for name in names)
-        lines.append(f"| {row['model']} | {cells} | {row['n']} | {row['fps'] or 'all frames'} |")
+        lines.append(f"| {row['model']} | {cells} | {looks(row)} | {row['n']} | {row['fps'] or 'all frames'} |")
     failed = [f for result in results for f in result.failures]
     lines += ["", f"{len(failed)} episodes could not be scored." if failed else "Every episode was scored."]
     lines += [f"- {f.model}, episode {f.episode}: {f.reason}" for f in failed]
     return "\n".join(lines) + "\n"
+
+
+def looks(row: dict[str, Any]) -> str:
+    """The column `looks`: the verdict, the share of pairs that are lower, and the rank under foreign pictures."""
+    lower, foreign = row["left_lower"], row["foreign_rank"]
+    said = [f"{100 * lower:.0f} % of pairs lower"] if lower == lower else []
+    said += [f"rank {foreign:.2f} with foreign pictures"] if foreign == foreign else []
+    return f"{row['looks']} ({'; '.join(said)})" if said else str(row["looks"])
 
 
 if __name__ == "__main__":

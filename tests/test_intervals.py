@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from episodes.intervals import bootstrap_mean, paired_bootstrap, wilson
+from episodes.intervals import bootstrap_groups, bootstrap_mean, bootstrap_of, paired_bootstrap, wilson
 
 
 def test_wilson_against_known_values() -> None:
@@ -94,3 +94,22 @@ def test_shared_trials_widen_the_interval_when_trials_differ() -> None:
     nested, crossed = (paired_bootstrap(a, 0 * a, shared_trials=s) for s in (False, True))
     assert crossed[2] - crossed[1] > 2 * (nested[2] - nested[1])
     assert crossed[1:] == pytest.approx(bootstrap_mean(trial)[1:], abs=0.05)
+
+
+def test_groups_of_different_sizes_are_drawn_as_groups_first() -> None:
+    rng = np.random.default_rng(0)
+    equal = rng.normal(size=(3, 40)) + np.array([[0.0], [1.0], [2.0]])
+    assert bootstrap_groups(list(equal)) == pytest.approx(bootstrap_mean(equal), abs=0.05)
+    mean, low, high = bootstrap_groups([[1.0] * 30, [0.0] * 2, []])
+    assert mean == 0.5 and (low, high) == (0.0, 1.0)  # each seed counts once, however many values it has
+    assert bootstrap_groups([[], []])[0] != bootstrap_groups([[], []])[0]  # NaN
+    assert bootstrap_groups([[2.0]])[0] == 2.0 and math.isnan(bootstrap_groups([[2.0]])[1])
+
+
+def test_the_interval_of_any_statistic() -> None:
+    x = np.random.default_rng(0).normal(size=50)
+    mean, low, high = bootstrap_of(lambda i: float(x[i].mean()), 50, resamples=2000)
+    assert (mean, low, high) == pytest.approx(bootstrap_mean(x), abs=0.03)
+    assert math.isnan(bootstrap_of(lambda i: math.nan, 5)[0])
+    value, low, _ = bootstrap_of(lambda i: 1.0 if len(set(i.tolist())) == 5 else math.nan, 5)
+    assert value == 1.0 and math.isnan(low), "most resamples are undefined"

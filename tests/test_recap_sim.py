@@ -53,7 +53,10 @@ def test_every_stage_leaves_its_files_and_a_second_run_uses_the_cache(tmp_path: 
     facts = json.loads((run / "run.json").read_text())
     assert facts["finished"] and set(facts["stages"]) == {"collect", "labels", "value", "policies", "report"}
     page = (run / "report.html").read_text()
-    assert "recap@2" in page and "patch_pca" in page and "<video" in page
+    assert "recap@2" in page and "patch_pca" in page and "<video" in page and "Does the value look?" in page
+    sight = json.loads((run / "sight.json").read_text())
+    measured = {row["name"]: row["n"] for row in sight["rows"]}
+    assert measured["black_change"] == 8 and measured["left_lower"] == 6 and sight["looks"] in ("yes", "partly", "no")
     assert list((run / "checkpoints").rglob("*.safetensors")) and not list(run.rglob("*.pkl"))
 
     own = EpisodeStore.open(run / "arms" / "recap" / "store")

@@ -155,7 +155,11 @@ def test_a_whole_small_run_and_its_continuation(tmp_path: Path, capsys: pytest.C
 def test_agents_may_learn_from_pictures(tmp_path: Path) -> None:
     pytest.importorskip("robosuite", reason="pip install -e .[robosuite]")
     run(
-        tmp_path, "valuefn.training.steps=40", "agent=sac_pixels", "task.image_size=64", "agent.settings.buffer_size=100"
+        tmp_path,
+        "valuefn.training.steps=40",
+        "agent=sac_pixels",
+        "task.image_size=64",
+        "agent.settings.buffer_size=100",
     )
     summary = json.loads((tmp_path / "results/summary.json").read_text())
     assert {(row["algorithm"], row["arm"]) for row in summary["rows"]} == {

@@ -22,7 +22,7 @@ from networks.trainer import Trainer
 from valuefns.distributional_model import DistributionalConfig, DistributionalModel
 from valuefns.framewise import FrameStream
 from valuefns.protocol import ValueFunction, ValueStream
-from valuefns.views import episode_views, require_finite
+from valuefns.views import episode_views, require_finite, require_pictures
 
 
 class Distributional(ValueFunction):
@@ -46,6 +46,7 @@ class Distributional(ValueFunction):
     def fit(self, store: Episodes, folder: Path | None = None) -> Distributional:
         self.spec = store.spec
         batches = _Batches(store, self.tokenizer, self.config, self.seed)
+        require_pictures(batches.data.images, store.spec.cameras, "distributional, fit")
         torch.manual_seed(self.seed)
         self.model = DistributionalModel(self.config).to(self.device)
         Trainer(self.config.training, folder, "distributional", self.seed, self.device).fit(self.model, batches)

@@ -21,7 +21,7 @@ from networks.text import TextEmbedder
 from networks.trainer import Trainer
 from valuefns.framewise import FrameStream
 from valuefns.protocol import ValueFunction, ValueStream
-from valuefns.views import episode_views
+from valuefns.views import episode_views, require_pictures, require_proprio
 from valuefns.viva_model import ViVaConfig, ViVaModel
 
 
@@ -48,6 +48,7 @@ class ViVa(ValueFunction):
                 f"viva: {len(store.spec.cameras)} cameras in the store, the model takes at most 3; record fewer"
             )
         data = DecodedCache(store)
+        require_pictures(data.images, store.spec.cameras, "viva, fit")
         if not self.encoder.fitted:
             self.encoder.fit(data.images, self.seed, self.device, folder)
         # one shift per frame varies more; where a frame's own future is a target, both must be shifted alike
@@ -67,6 +68,7 @@ class ViVa(ValueFunction):
         assert self.spec is not None, "fit or load the value first"
         name = f"viva, episode with seed {episode.provenance.seed}"
         images = episode_views(episode.images, self.spec.cameras, name)
+        require_proprio(episode.proprio, self.spec.proprio_names, name)
         return self._values(images, episode.proprio, [episode.instruction] * (len(episode) + 1))[0]
 
     def _values(
@@ -89,7 +91,13 @@ class ViVa(ValueFunction):
 
     def stream(self, n: int) -> ValueStream:
         assert self.spec is not None, "fit or load the value first"
-        return FrameStream(n, self.spec.cameras, lambda *read: self._values(*read)[0], "viva")
+        names = self.spec.proprio_names
+
+        def read(images: np.ndarray, proprio: np.ndarray, prompts: Sequence[str]) -> np.ndarray:
+            require_proprio(proprio, names, "viva, stream")
+            return self._values(images, proprio, prompts)[0]
+
+        return FrameStream(n, self.spec.cameras, read, "viva")
 
     def save(self, folder: Path) -> None:
         assert self.model is not None and self.spec is not None, "fit or load the value first"

@@ -21,7 +21,7 @@ from networks.mot import Keys
 from networks.text import TextEmbedder
 from networks.trainer import Trainer
 from valuefns.protocol import ValueFunction, ValueStream
-from valuefns.views import episode_views, observed_views, require_finite
+from valuefns.views import episode_views, observed_views, require_finite, require_pictures
 from valuefns.wvm_model import WVMConfig, WVMModel
 from valuefns.wvm_windows import Windows, require_history, sampled, spacing
 
@@ -57,6 +57,7 @@ class WVM(ValueFunction):
         self.spec = store.spec
         spacing(store.spec.hz, config.fps)
         data = DecodedCache(store)
+        require_pictures(data.images, store.spec.cameras, "wvm, fit")
         if not self.encoder.fitted:
             self.encoder.fit(data.images, self.seed, self.device, folder)
         bank = ClipBank(self.encoder, data.images, config.image_shift, config.shifted_copies, self.seed)

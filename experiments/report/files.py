@@ -44,6 +44,7 @@ class RunFiles:
     frames: Columns | None
     value_metrics: dict[str, Any] | None
     label_report: list[dict[str, Any]] | None
+    sight: dict[str, Any] | None
     metrics: list[dict[str, Any]] | None
     videos: list[dict[str, str]]
 
@@ -68,6 +69,9 @@ def read_run(folder: Path) -> RunFiles:
     if value_metrics is not None:
         value_metrics["rows"] = _rows(folder / "value_metrics.json", value_metrics.get("rows"), VALUE_ROW)
     labels = optional("label_report.json", _object)
+    sight = optional("sight.json", _object)
+    if sight is not None:
+        sight["rows"] = _rows(folder / "sight.json", sight.get("rows"), VALUE_ROW)
     summary = optional("summary.json", _object)
     frames = optional("frames.parquet", lambda p: _table(p, FRAME_COLUMNS))
     if frames is not None:
@@ -83,6 +87,7 @@ def read_run(folder: Path) -> RunFiles:
         frames=frames,
         value_metrics=value_metrics,
         label_report=None if labels is None else _rows(folder / "label_report.json", labels.get("rows"), LABEL_ROW),
+        sight=sight,
         metrics=optional("metrics.jsonl", _lines),
         videos=listed_videos(folder / "videos"),
     )

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from experiments.report import facts, plots
 from experiments.report.files import RunFiles, read_run
 from experiments.report.labels import kept_figure
+from experiments.report.sight import sight_table
 from experiments.report.svg import inline_svg
 from experiments.report.templates import render
 
@@ -63,6 +64,7 @@ def _context(files: RunFiles) -> dict[str, Any]:
         "packages": sorted((files.environment or {}).get("packages", {}).items()),
         "value": files.value_metrics,
         "starved": [row for row in files.label_report or [] if row["starved"]],
+        "sight": sight_table(files.sight),
         "videos": embedded_videos(files.folder, files.videos),
         "total_frames": len(files.frames["frame"]) if files.frames else 0,
         **_figures(files, rows, stages),

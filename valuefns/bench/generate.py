@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from envs.counterfactual import Pair, cached_pairs
 from envs.ledger import Trial
 from envs.rollout import record
 from episodes.files import cache_entry
@@ -17,6 +18,7 @@ from valuefns.bench.demonstrator import make_demonstrator, make_env
 from valuefns.bench.plan import GROUPS, SPLITS, BenchConfig, Counts, trial_of, trial_seed
 
 TOGETHER = (("hesitation",), ("retry", "expert"), ("drop", "wrong_object"))  # groups that share a time limit
+PAIRS = 900  # of a block of a thousand expert trials, where those of the pairs begin
 ENV_ID = "foresight/SuboptimalValueBench-v0"  # the EnvSpec of a store of six tasks; every episode names its own
 
 
@@ -121,6 +123,23 @@ def generate(config: BenchConfig, path: Path, workers: int = 1) -> Bench:
                             action_noise=config.action_noise,
                         )
     return read_bench(EpisodeStore.open(path), config)
+
+
+def bench_pairs(config: BenchConfig, task: str, count: int, path: Path) -> list[Pair]:
+    """`count` experts of a task, each with counterfactual pictures too, recorded once into the folder `path`.
+
+    Their seeds are test seeds that no episode of the benchmark has.
+    """
+    trials = [Trial(trial_seed("test", task, "expert", k)) for k in range(PAIRS, PAIRS + 3 * count)]
+    return cached_pairs(
+        path,
+        partial(make_env, config, task, _limit(config, task, ("expert",))),
+        partial(make_demonstrator, config),
+        trials,
+        count,
+        source="oracle",
+        action_noise=config.action_noise,
+    )
 
 
 def complete(bench: Bench, config: BenchConfig) -> bool:

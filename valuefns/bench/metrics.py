@@ -6,6 +6,7 @@ Predictions and truths are in progress units (ViVa's scale: p = 2V - 1), one ent
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 from scipy import stats
@@ -26,6 +27,22 @@ def voc(predicted: np.ndarray) -> float:
     Differs from the paper: its literal argsort formula scores a constant prediction +1; here that is NaN.
     """
     return spearman(predicted, np.arange(len(predicted)))
+
+
+def across(predicted: Sequence[np.ndarray], truth: Sequence[np.ndarray], every: int = 1, least: int = 8) -> float:
+    """Spearman of prediction and truth ACROSS episodes at equal time, mean over times; a clock has none.
+
+    predicted, truth: one (T_i,) array per episode. Every `every`-th frame at which at least `least` of the running
+    episodes have distinct truths counts; a time at which all predictions are equal is undefined and left out. NaN where
+    no time is left. Ours: within an episode time and progress rise together, between episodes they do not.
+    """
+    scores = []
+    for t in range(0, max(map(len, truth), default=0), every):
+        p, true = (np.array([x[t] for x in curves if len(x) > t]) for curves in (predicted, truth))
+        if len(np.unique(true)) >= least:
+            scores.append(spearman(p, true))
+    defined = [s for s in scores if not np.isnan(s)]
+    return float(np.mean(defined)) if defined else float("nan")
 
 
 def runs(mask: np.ndarray) -> list[tuple[int, int]]:

@@ -89,3 +89,34 @@ def static_video(episode: Episode) -> Episode:
 def wrong_instruction(episode: Episode, instruction: str) -> Episode:
     """The same video with another task's instruction."""
     return replace(episode, instruction=instruction)
+
+
+def black_pictures(episode: Episode) -> Episode:
+    """The same episode with every picture black."""
+    return replace(episode, images={camera: np.zeros_like(frames) for camera, frames in episode.images.items()})
+
+
+def aligned(episode: Episode, other: Episode) -> np.ndarray:
+    """Frames (T + 1,) of `other` at the same shares of its time."""
+    return np.round(np.linspace(0, len(other), len(episode) + 1)).astype(int)
+
+
+def random_times(episode: Episode, other: Episode, seed: int = 0) -> np.ndarray:
+    """Frames (T + 1,) of `other`, each drawn by itself: no trace of when."""
+    rng = np.random.default_rng([seed, abs(episode.provenance.seed), len(episode)])
+    return rng.integers(len(other) + 1, size=len(episode) + 1)
+
+
+def foreign_pictures(episode: Episode, other: Episode, times: np.ndarray) -> Episode:
+    """The same episode with the pictures that `other` shows at its frames `times` (T + 1,)."""
+    return replace(episode, images={camera: other.images[camera][times] for camera in episode.images})
+
+
+def foreign_proprio(episode: Episode, other: Episode, times: np.ndarray) -> Episode:
+    """The same episode with the proprioception of `other` at its frames `times` (T + 1,)."""
+    return replace(episode, proprio=other.proprio[times])
+
+
+def frozen_proprio(episode: Episode) -> Episode:
+    """The same episode with the first frame's proprioception throughout."""
+    return replace(episode, proprio=np.repeat(episode.proprio[:1], len(episode) + 1, axis=0))

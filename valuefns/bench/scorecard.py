@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -15,12 +15,15 @@ from episodes.intervals import bootstrap_mean, bootstrap_strata
 from episodes.types import Episode
 from valuefns.bench import metrics, probes
 from valuefns.bench.annotations import Annotation, truths
+from valuefns.bench.predict import predict
+from valuefns.bench.sight import Counterfactual, compare, verdict
 from valuefns.protocol import ValueFunction
 
 Float = npt.NDArray[np.float64]
 
 SHARES = (0.0, 0.2, 0.4, 1.0)  # edges of the hesitation's share of its episode
-HEADLINE = ("hesitation_rmse", "hesitation_drift", "retry_voc", "expert_voc", "success_gap")
+SIGHT = ("left_lower", "left_drop", "foreign_rank")  # what the column `looks` sums up
+HEADLINE = ("hesitation_rmse", "hesitation_drift", "retry_voc", "expert_voc", "success_gap", *SIGHT)
 LONG = 0.25  # share from which a clock's error is large whatever else happens
 BINS = tuple(f"hesitation_rmse_{100 * a:.0f}_{100 * b:.0f}" for a, b in pairwise(SHARES))
 WHAT = {
@@ -47,6 +50,9 @@ WHAT = {
     "reversed_voc": "probe: VOC of experts played backwards; a value of the state is -1, a clock +1",
     "static_voc": "probe: VOC of an expert's first frame repeated; a value of the state is undefined",
     "instruction_gap": "probe: last value of experts minus that under another task's instruction",
+    "foreign_rank": "probe: rank with the simulator's progress, another expert's pictures at random times",
+    "left_lower": "probe: share of pairs in which the picture with the object left behind has the lower value",
+    "left_drop": "probe: how much lower it is, mean over the frames after the grasp",
 }
 ORDERS = ("retry_voc", "expert_voc")  # whose defined share is reported
 
@@ -73,6 +79,14 @@ class Failure:
 
 
 @dataclass
+class Drop:
+    """One pair: how much lower (progress units) the value is of pictures in which the object stayed behind."""
+
+    task: str
+    drop: float
+
+
+@dataclass
 class ModelScores:
     """All scores of one model."""
 
@@ -81,36 +95,7 @@ class ModelScores:
     failures: list[Failure] = field(default_factory=list)
     fps: float | None = None
     history: int = 1
-
-
-def in_progress_units(values: npt.NDArray[np.floating], scale: str, T: int, max_steps: int, success: bool) -> Float:
-    """Values (T + 1,) as progress (T,): viva 2V - 1; recap 1 + V max_steps / T, successes only; progress as it is.
-
-    A value of another scale, or a recap failure, keeps its own scale: orders mean something there, distances do not.
-    """
-    v = np.asarray(values, np.float64)[:T]
-    if scale == "viva":
-        return 2 * v - 1
-    if scale == "recap" and success:
-        return 1 + v * max_steps / T
-    return v
-
-
-def predict(value: ValueFunction, episode: Episode, what: str, max_steps: int) -> Float:
-    """The prediction of a model in progress units (T,).
-
-    ValueError naming what is wrong: a camera that the model reads and the episode lacks, a wrong length, a NaN.
-    """
-    cameras = getattr(getattr(value, "spec", None), "cameras", ())
-    if absent := [camera for camera in cameras if camera not in episode.images]:
-        raise ValueError(f"{what}: no camera {absent[0]!r}, there are {', '.join(episode.images) or 'none'}; record it")
-    values = np.asarray(value.score(episode))
-    if values.shape != (len(episode) + 1,):
-        raise ValueError(f"{what}: {values.shape} values for {len(episode) + 1} frames; return one per frame")
-    bad = ~np.isfinite(values)
-    if bad.any():
-        raise ValueError(f"{what}: the value of frame {int(bad.argmax())} is {values[bad][0]}; mend the model")
-    return in_progress_units(values, value.scale, len(episode), max_steps, episode.success)
+    pairs: list[Drop] = field(default_factory=list)
 
 
 def score_episode(
@@ -167,14 +152,20 @@ def score_model(
     annotations: Sequence[Annotation],
     probe_experts: int = 3,
     max_steps: int = 0,
+    pairs: Mapping[str, Sequence[Counterfactual]] | None = None,
 ) -> ModelScores:
     """Score a model on the annotated episodes of a store or view; what cannot be scored is listed and left out.
 
-    The first `probe_experts` experts of each task are also scored reversed, static and with another task's words.
+    The first `probe_experts` experts of each task are also scored reversed, static, with another task's words and with
+    another expert's pictures. `pairs`: counterfactual pictures by task.
     """
     out = ModelScores(name, fps=value.fps, history=value.history)
     position = {row["episode_index"]: i for i, row in enumerate(episodes.index)}
     words = {a.task: episodes.index[position[a.episode]]["tasks"][0] for a in annotations if a.episode in position}
+    experts: dict[str, list[int]] = {}
+    for a in annotations:
+        if a.kind == "expert" and a.episode in position:
+            experts.setdefault(a.task, []).append(position[a.episode])
     probed: dict[str, int] = {}
     limit = max_steps or episodes.spec.max_steps
     for annotation in annotations:
@@ -188,10 +179,21 @@ def score_model(
                 probed[annotation.task] = probed.get(annotation.task, 0) + 1
                 others = sorted({w for task, w in words.items() if task != annotation.task} - {episode.instruction})
                 scores |= _probe_scores(value, episode, predicted, what, limit, others, probed[annotation.task])
+                own = experts[annotation.task]
+                if len(own) > 1:
+                    other = episodes[own[(own.index(position[annotation.episode]) + 1) % len(own)]]
+                    scores["foreign_rank"] = _foreign_rank(value, episode, other, what, limit)
         except (ValueError, IndexError, KeyError, FloatingPointError) as error:  # an episode's fault, not the run's
             out.failures.append(Failure(name, annotation.episode, str(error).removeprefix(f"{what}: ")))
             continue
         out.episodes.append(Scored(annotation, predicted, known, scores, episode.success, episode.hz))
+    for task, made in (pairs or {}).items():
+        for pair in made:
+            try:
+                out.pairs.append(Drop(task, compare(value, [pair], limit).pairs["left_drop"][0]))
+            except (ValueError, FloatingPointError) as error:
+                seed = pair.true.provenance.seed
+                out.failures.append(Failure(name, seed, f"pair of {task} with seed {seed}: {error}"))
     return out
 
 
@@ -209,6 +211,12 @@ def _probe_scores(
     return scores
 
 
+def _foreign_rank(value: ValueFunction, episode: Episode, other: Episode, what: str, limit: int) -> float:
+    changed = probes.foreign_pictures(episode, other, probes.random_times(episode, other))
+    frames = metrics.sampled(len(episode), episode.hz, value.fps)
+    return _spearman(predict(value, changed, what, limit)[frames], episode.progress[frames])
+
+
 def rows_of(result: ModelScores) -> list[dict[str, Any]]:
     """One row per score: name, what, mean over tasks of the means over episodes, low, high, n, undefined, mean_as_zero.
 
@@ -224,8 +232,7 @@ def rows_of(result: ModelScores) -> list[dict[str, Any]]:
             n = sum(len(w) + len(g) for w, g in zip(won, lost, strict=True) if w and g)
             rows.append(_row(result.model, name, what, mean, low, high, n, 0, mean))
             continue
-        every = [[s.scores[name] for s in result.episodes if s.annotation.task == t and name in s.scores]
-                 for t in _tasks(result)]  # fmt: skip
+        every = _by_task(result, name)
         defined = [[x for x in group if not math.isnan(x)] for group in every]
         n, total = sum(map(len, defined)), sum(map(len, every))
         if total:
@@ -238,6 +245,15 @@ def rows_of(result: ModelScores) -> list[dict[str, Any]]:
 def _row(model: str, name: str, what: str, mean: float, low: float, high: float, n: int, undefined: int, zero: float):  # type: ignore[no-untyped-def]
     row = {"model": model, "name": name, "what": what, "mean": mean, "low": low, "high": high}
     return row | {"n": n, "undefined": undefined, "mean_as_zero": zero}
+
+
+def _by_task(result: ModelScores, name: str) -> list[list[float]]:
+    """The scores of one name, a list per task."""
+    if name in ("left_lower", "left_drop"):
+        drops = [[pair.drop for pair in result.pairs if pair.task == t] for t in {p.task: 0 for p in result.pairs}]
+        return [[float(d > 0) for d in group] for group in drops] if name == "left_lower" else drops
+    return [[s.scores[name] for s in result.episodes if s.annotation.task == t and name in s.scores]
+            for t in _tasks(result)]  # fmt: skip
 
 
 def _tasks(result: ModelScores) -> list[str]:
@@ -259,6 +275,7 @@ def headline(result: ModelScores, rows: Sequence[dict[str, Any]]) -> dict[str, A
     orders = [not math.isnan(s.scores[name]) for s in result.episodes for name in ORDERS if name in s.scores]
     share, low, high = bootstrap_mean(np.array(orders, float))
     out |= {"defined": share, "defined_low": low, "defined_high": high}
+    out["looks"] = verdict(*(out[name] for name in SIGHT))
     return out | {"n": len(result.episodes), "failed": len(result.failures), "fps": result.fps}
 
 
