@@ -49,7 +49,7 @@ class FlowPolicy(Policy):
         labels.require_for(store)
         self.indicator = POSITIVE if "indicator" in labels else NULL  # never act with a token it has not been shown
         data = DecodedCache(store, cache)
-        for name, x in (("proprio", data.proprio), ("action", data.actions)):
+        for name, x in (("proprio", data.proprio), ("action", data.actions)) if not self.started else ():
             getattr(self.model, f"{name}_mean").copy_(torch.as_tensor(x.mean(0)))
             getattr(self.model, f"{name}_std").copy_(torch.as_tensor(x.std(0).clip(min=1e-3)))
         windows = ActionWindows(data, labels, self.config.chunk, self.config.weighting)

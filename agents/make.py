@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,3 +49,18 @@ def load_policy(folder: Path, device: str = "cpu") -> Policy:
 
         return VideoVlaPolicy.load(folder, device)
     raise ValueError(f"policy {folder}: unknown kind {kind!r}; name the folder of a flow, pi05 or videovla policy")
+
+
+def continued_policy(folder: Path, config: Any, spec: EnvSpec, device: str = "cpu") -> Policy:
+    """Load a saved policy to train it further: its own architecture and scales, the optimisation of `config`.
+
+    Errors (ValueError): another kind of policy than `config` names, or one of another EnvSpec.
+    """
+    policy = load_policy(folder, device)
+    if policy.name != config.name:
+        raise ValueError(f"policy {folder}: is {policy.name}, policy={config.name}; start from one of the same kind")
+    policy.spec.require_same(spec, f"policy {folder}")
+    changes = {name: getattr(config, name) for name in ("training", "weighting", "indicator_dropout", "guidance")}
+    policy.config = replace(policy.config, **changes)
+    policy.guidance, policy.started = config.guidance, True
+    return policy

@@ -76,7 +76,7 @@ class Pi05Policy(Policy):
         labels.require_for(store)
         self.indicator = POSITIVE if "indicator" in labels else NULL  # never act with a text it has not been shown
         data = DecodedCache(store, cache)
-        for name, x in (("proprio", data.proprio), ("action", data.actions)):
+        for name, x in (("proprio", data.proprio), ("action", data.actions)) if not self.started else ():
             for end, bound in zip(("low", "high"), quantile_range(x), strict=True):
                 getattr(self.model, f"{name}_{end}").copy_(torch.as_tensor(bound))
         windows = ActionWindows(data, labels, self.config.chunk, self.config.weighting)

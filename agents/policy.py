@@ -23,10 +23,12 @@ class Policy(nn.Module, ABC):
     """
 
     name: str
+    config: Any  # the settings it was made from
     spec: EnvSpec
     execute: int  # steps of each chunk that are executed before the next one is asked for
     indicator: int
     guidance: float
+    started: bool = False  # from saved weights, whose scales of observations and actions stay
     _noise: list[np.random.Generator]  # of each slot's episode
 
     @abstractmethod

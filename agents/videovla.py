@@ -86,7 +86,8 @@ class VideoVlaPolicy(Policy):
             self.encoder, data, views, config.frames, config.frame_stride, config.image_shift, config.shifted_copies,
             seed, cache,
         )  # fmt: skip
-        self.model.set_range(*map(torch.as_tensor, quantile_range(to_videovla(data.actions, self.spec))))
+        if not self.started:
+            self.model.set_range(*map(torch.as_tensor, quantile_range(to_videovla(data.actions, self.spec))))
         windows = ActionWindows(data, labels, config.chunk, config.weighting)
         tasks = sorted(set(data.instructions))
         self.learn_prompts(tasks)
@@ -94,7 +95,7 @@ class VideoVlaPolicy(Policy):
 
         def batch(step: int) -> dict[str, np.ndarray]:
             rng = np.random.default_rng([seed, step])
-            steps = windows.steps[rng.integers(len(windows), size=training.batch_size)]
+            steps = windows.draw(rng, training.batch_size)
             drawn = windows.gather(steps)
             return {
                 "latents": latents[rng.integers(len(latents), size=len(steps)), steps],

@@ -153,11 +153,16 @@ class ActionWindows:
         the episode's end; valid bool (B, K), true for real steps; weight float32 (B,), 1 without labels; indicator int8
         (B,), 2 (null) without labels; episode (B,), the episode_index in the store; frame (B,).
         """
+        return self.gather(self.draw(rng, batch))
+
+    def draw(self, rng: np.random.Generator, batch: int) -> npt.NDArray[np.int64]:
+        """The rows (B,) of the cache's actions at which a batch's windows begin, drawn with replacement."""
         if self._cumulated is None:
-            return self.gather(self.steps[rng.integers(len(self.steps), size=batch)])
-        drawn = np.searchsorted(self._cumulated, rng.random(batch) * self._cumulated[-1], "right")
-        windows = self.gather(self.steps[np.minimum(drawn, len(self.steps) - 1)])  # rounding may reach the very end
-        return windows | {"weight": np.ones(batch, np.float32)}
+            place = rng.integers(len(self.steps), size=batch)
+        else:
+            place = np.searchsorted(self._cumulated, rng.random(batch) * self._cumulated[-1], "right")
+        drawn: npt.NDArray[np.int64] = self.steps[np.minimum(place, len(self.steps) - 1)]  # rounding may reach the end
+        return drawn
 
     def gather(self, steps: npt.NDArray[np.int64]) -> Batch:
         """The windows that begin at the given rows (B,) of the cache's actions."""
@@ -171,7 +176,7 @@ class ActionWindows:
             "proprio": np.asarray(cache.proprio[frames]),
             "actions": np.asarray(cache.actions[cache.step_offsets[i][:, None] + np.minimum(ahead, T - 1)]),
             "valid": ahead < T,
-            "weight": self.weight[steps],
+            "weight": self.weight[steps] if self._cumulated is None else np.ones(len(steps), np.float32),
             "indicator": self.indicator[steps],
             "episode": cache.episodes[i],
             "frame": t,

@@ -74,8 +74,9 @@ def run_cells(settings: MethodStudyConfig, arms: list[Arm], folder: Path) -> Non
     unmeasured = missing(list(learned.values()), folder)
     names = [name for name, cell in learned.items() if cell in unmeasured]
     make(unmeasured, [(store.path, values[name]) for name in names], methods.metrics, folder)
+    start = methods.start_policy(settings, store)
     for wave in methods.waves(pending):
-        jobs = [methods.arm_job(settings, arm, store, values[arm.value]) for arm in wave]
+        jobs = [methods.arm_job(settings, arm, store, values[arm.value], start) for arm in wave]
         make(
             [cells[arm] for arm in wave], jobs, methods.made, folder, settings.workers,
             lambda cell, result: print("  " + json.dumps(summarise(cell.key, result["rows"])), flush=True),

@@ -152,10 +152,13 @@ class MethodStudyOptions:
     )  # RECAP's policy on the first value acting with these: none, negative
     iterations: int = 1  # more: also RECAP on the first value that adds its own rollouts, a row per iteration
     corrections: bool = False  # and once more with the oracle's corrections in those rollouts
+    fine_tune: int = (
+        0  # steps of every arm from the data seed's cloned policy (policy.training.steps); 0: each from scratch
+    )
     results: str = "results/methods"
 
     def __post_init__(self) -> None:
-        require(self, iterations=(1, inf))
+        require(self, iterations=(1, inf), fine_tune=(0, inf))
         if unknown := [token for token in self.tokens if token not in TOKENS]:
             raise ValueError(f"study.tokens={unknown}: choose from {', '.join(TOKENS)}")
 

@@ -17,7 +17,7 @@ import numpy as np
 from agents.controls import shuffle_within_phase
 from agents.extraction import labeller
 from agents.label_report import Share, label_report, warnings
-from agents.make import load_policy, make_policy
+from agents.make import continued_policy, load_policy, make_policy
 from agents.phases import progress_phases
 from agents.policy import Policy
 from agents.recap import improve
@@ -202,6 +202,7 @@ class ArmJob:
     store: Path
     folder: Path
     policy_of: Path | None = None  # folder of the finished arm whose policy is tested with this arm's token
+    start: Path | None = None  # folder of a saved policy that every iteration's training starts from
 
 
 def make_actor(folder: Path, device: str, indicator: int | None, envs: Sequence[Any]) -> Policy:
@@ -234,6 +235,23 @@ def evaluate(settings: RecapSimConfig, policy: Path, indicator: int | None, ledg
     )
 
 
+def train_policy(
+    settings: RecapSimConfig, data: Episodes, labels: Labels, folder: Path, k: int = 0, start: Path | None = None
+) -> Policy:
+    """Train the policy of iteration k into folder/policy-k, from `start` or anew; one that is there is loaded."""
+    place = folder / f"policy-{k}"
+    if (place / "model.safetensors").exists():
+        return load_policy(place, settings.device)
+    if start is None:
+        policy = make_policy(settings.policy, data.spec, settings.seed, settings.device)
+    else:
+        policy = continued_policy(start, settings.policy, data.spec, settings.device)
+    policy.fit(data, labels, settings.seed, folder / f"train-{k}", Path(settings.cache) / "decoded")
+    labels.save(folder / f"labels-{k}.parquet")
+    policy.save(place)
+    return policy
+
+
 def run_arm(job: ArmJob) -> list[dict[str, Any]]:
     """Train and evaluate one arm; one row per evaluated episode of each iteration, also in arm.folder/rows.json."""
     settings, arm, folder = job.settings, job.arm, job.folder
@@ -245,7 +263,6 @@ def run_arm(job: ArmJob) -> list[dict[str, Any]]:
         write_json(done, rows)
         return rows
     store = _own_store(job.store, folder) if arm.iterations > 1 else EpisodeStore.open(job.store)
-    cache = Path(settings.cache) / "decoded"
 
     def fit_values(data: Episodes, k: int) -> list[np.ndarray]:
         return load_values(job.values) if k == 0 else score(settings, data, settings.valuefn, folder / f"value-{k}")[0]
@@ -255,14 +272,7 @@ def run_arm(job: ArmJob) -> list[dict[str, Any]]:
         return shuffle_within_phase(labels, progress_phases(data), settings.seed) if arm.shuffled else labels
 
     def fit_policy(data: Episodes, labels: Labels, k: int) -> Policy:
-        place = folder / f"policy-{k}"
-        if (place / "model.safetensors").exists():
-            return load_policy(place, settings.device)
-        policy = make_policy(settings.policy, data.spec, settings.seed, settings.device)
-        policy.fit(data, labels, settings.seed, folder / f"train-{k}", cache)
-        labels.save(folder / f"labels-{k}.parquet")
-        policy.save(place)
-        return policy
+        return train_policy(settings, data, labels, folder, k, job.start)
 
     def collect_own(policy: Policy, k: int) -> Any:
         env = make_env(settings.task, settings.collect.max_steps)

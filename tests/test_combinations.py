@@ -82,7 +82,7 @@ def test_method_study_leaves_cells_and_skips_them(place: Path, capsys: pytest.Ca
     small = [s for s in SMALL if not s.startswith("methods")]
     few = ["rollouts=1", "values.viva.training.steps=2", "values.viva.shifted_copies=1", *POLICIES["flow_tiny"]]
     few += ["study.methods=[awr]", "study.values=[viva]", "study.plain=[bc]", "study.iterations=2"]
-    few += ["study.shuffled=[awr]", "study.tokens=[none]", "study.corrections=true"]
+    few += ["study.shuffled=[awr]", "study.tokens=[none]", "study.corrections=true", "study.fine_tune=1"]
     paths = [f"runs={place}/study", f"cache={place}/cache", f"study.results={place}/results"]
     config = compose("method_study", ["task=reach", *small, *few, *paths])
     method_study.run_all(config)

@@ -1,5 +1,6 @@
 """The flow policy: learns a readable task, follows its indicator, and does not depend on who acts beside it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ from made_lift import SPEC, made_episode, made_store
 from agents.extraction import ExtractionConfig, bc
 from agents.flow import FlowPolicy
 from agents.flow_model import FlowConfig
-from agents.make import load_policy
+from agents.make import continued_policy, load_policy
+from agents.pi05_model import Pi05Config
 from episodes.labels import NEGATIVE, NULL, POSITIVE, Labels
 from episodes.store import EpisodeStore
 
@@ -101,3 +103,21 @@ def test_a_policy_never_acts_with_a_token_it_was_not_shown(tmp_path: Path) -> No
         indicator=[np.zeros(r["length"]) for r in store.index],
     )
     assert FlowPolicy(config(2), SPEC).fit(store, marks).indicator == POSITIVE
+
+
+def test_training_goes_on_from_saved_weights_and_their_scales(tmp_path: Path) -> None:
+    store, other = made_store(tmp_path / "s"), made_store(tmp_path / "t", successes=1, failures=3)
+    labels = [bc(s, [], ExtractionConfig()) for s in (store, other)]
+    FlowPolicy(config(3), SPEC, seed=1).fit(store, labels[0]).save(tmp_path / "first")
+    saved = load_policy(tmp_path / "first").state_dict()
+    policy = continued_policy(tmp_path / "first", config(0, guidance=1.5, width=999), SPEC)
+    policy.fit(other, labels[1])
+    assert policy.guidance == policy.config.guidance == 1.5 and policy.config.width == 64, "its own architecture"
+    for name, tensor in policy.state_dict().items():
+        torch.testing.assert_close(tensor, saved[name], msg=name)  # no step taken, and the scales of its own data
+    policy = continued_policy(tmp_path / "first", config(2), SPEC).fit(other, labels[1])
+    assert any(not torch.equal(tensor, saved[name]) for name, tensor in policy.state_dict().items())
+    with pytest.raises(ValueError, match=r"is flow, policy=pi05; start from one of the same kind"):
+        continued_policy(tmp_path / "first", Pi05Config(), SPEC)
+    with pytest.raises(ValueError, match="first"):
+        continued_policy(tmp_path / "first", config(2), replace(SPEC, hz=20.0))

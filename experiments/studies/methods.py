@@ -11,7 +11,7 @@ from agents.extraction import labeller
 from episodes.store import EpisodeStore
 from experiments.run_folder import digest
 from experiments.schemas import MethodStudyConfig
-from experiments.stages import ArmJob, load_values, report_labels, run_arm, score, share_first_iteration
+from experiments.stages import ArmJob, load_values, report_labels, run_arm, score, share_first_iteration, train_policy
 from experiments.studies.arms import Arm
 from experiments.studies.engine import Cell, identity
 from experiments.value_report import truths, value_metrics
@@ -60,7 +60,8 @@ def cell(settings: MethodStudyConfig, arm: Arm) -> Cell:
     task = task_name(settings)
     facts = identity(arm_settings(settings, arm), "study", "values", "methods", "preset")
     about = {"task": task, "seed": settings.seed, "arm": arm.name} | asdict(arm)
-    return Cell(f"{task}-seed{settings.seed}-{arm.name}", facts | {"arm": asdict(arm)}, about)
+    facts |= {"arm": asdict(arm), "fine_tune": settings.study.fine_tune}
+    return Cell(f"{task}-seed{settings.seed}-{arm.name}", facts, about)
 
 
 def value_cell(settings: MethodStudyConfig, name: str) -> Cell:
@@ -84,14 +85,33 @@ def metrics(job: tuple[Path, Path]) -> dict[str, Any]:
     return {"metrics": value_metrics(truths(EpisodeStore.open(store)), load_values(values))}
 
 
-def arm_job(settings: MethodStudyConfig, arm: Arm, store: EpisodeStore, values: Path) -> ArmJob:
+def start_policy(settings: MethodStudyConfig, store: EpisodeStore) -> Path | None:
+    """The folder of the cloned policy that every arm of the data seed starts from; None where each starts anew."""
+    if not settings.study.fine_tune:
+        return None
+    facts = identity(
+        settings, "study", "values", "valuefn", "methods", "preset", "labeller", "evaluation", "iterations"
+    )
+    task = f"{task_name(settings)}-seed{settings.seed}"
+    folder = Path(settings.runs) / "method_study" / task / f"start-{digest(facts)}"
+    train_policy(settings, store, labeller("bc")(store, [], settings.labeller), folder)
+    return folder / "policy-0"
+
+
+def arm_job(
+    settings: MethodStudyConfig, arm: Arm, store: EpisodeStore, values: Path, start: Path | None = None
+) -> ArmJob:
     """What one process needs to run the arm, in a folder of its own."""
     folder, policy_of = _place(settings, arm), None
     if arm.token:
         policy_of = _place(settings, replace(arm, token=""))
     if arm.iterations > 1:
         share_first_iteration(_place(settings, replace(arm, iterations=1, corrections=False)), folder)
-    return ArmJob(arm_settings(settings, arm), arm, values, store.path, folder, policy_of)
+    mine = arm_settings(settings, arm)
+    if start is not None:
+        training = replace(mine.policy.training, steps=settings.study.fine_tune)
+        mine = replace(mine, policy=replace(mine.policy, training=training))
+    return ArmJob(mine, arm, values, store.path, folder, policy_of, start)
 
 
 def made(job: ArmJob) -> dict[str, Any]:
