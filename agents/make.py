@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from agents.policy import Policy
+from episodes.files import sha256_file
 from episodes.types import EnvSpec
 from networks.checkpoint import load_config
 
@@ -64,3 +66,11 @@ def continued_policy(folder: Path, config: Any, spec: EnvSpec, device: str = "cp
     policy.config = replace(policy.config, **changes)
     policy.guidance, policy.started = config.guidance, True
     return policy
+
+
+def policy_content(folder: Path, *settings: str | float) -> str:
+    """The SHA-256 of a saved policy's files and of the settings it acts with: equal for policies that act the same."""
+    digest = hashlib.sha256(repr(settings).encode())
+    for path in sorted(p for name in ("config.json", "model.safetensors") for p in folder.rglob(name)):
+        digest.update(f"{path.relative_to(folder)} {sha256_file(path)}".encode())
+    return digest.hexdigest()

@@ -6,6 +6,7 @@ adapter says which keys and conventions their policy speaks (agents/adapters).
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -15,10 +16,12 @@ import numpy.typing as npt
 
 from agents.adapter import Adapter, Gripper
 from agents.wire import MAX_MESSAGE, REMOTE_EXTRA, pack, unpack
+from episodes.files import one_line
 from episodes.types import EnvSpec, Observation
 
 CONNECT = 10.0  # s, for which a server is tried
 RETRY = 0.5  # s between two tries
+MAX_EXECUTE = 1000  # steps of a chunk
 
 
 class ServerError(ConnectionError):
@@ -62,31 +65,42 @@ def connect(url: str, seconds: float) -> tuple[Any, Any]:
         raise ServerError(f"{url}: sent no metadata ({error or type(error).__name__})") from error
 
 
-def _own(metadata: Any, url: str) -> tuple[EnvSpec, int] | None:
-    """The EnvSpec and the number of executed steps that one of our own servers sends; None from a foreign one."""
+def _own(metadata: Any, url: str) -> tuple[EnvSpec, int, str] | None:
+    """What one of our own servers sends: EnvSpec, executed steps, hash of the policy; None from a foreign one."""
     own = metadata.get("foresight") if isinstance(metadata, dict) else None
     if own is None:
         return None
     try:
-        return EnvSpec.from_json(own["spec"]), int(own["execute"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"policy server {url}: its metadata is damaged ({error})") from error
+        spec, execute, content = EnvSpec.from_json(own["spec"]), own["execute"], own.get("content", "")
+        if type(execute) is not int or not 1 <= execute <= MAX_EXECUTE:
+            raise ValueError(f"execute is {execute!r:.40}, expected 1 to {MAX_EXECUTE}")
+        if not isinstance(content, str) or not re.fullmatch("[0-9a-f]{0,64}", content):
+            raise ValueError(f"content is {content!r:.80}, expected a SHA-256")
+        return spec, execute, content
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+        raise ValueError(f"policy server {url}: its metadata is damaged ({one_line(error)})") from error
+
+
+def served(url: str, seconds: float = CONNECT) -> tuple[EnvSpec | None, str]:
+    """For which environment the server's policy is, and its content hash; None and "" where it does not say."""
+    socket, metadata = connect(url, seconds)
+    socket.close()
+    own = _own(metadata, url)
+    return (None, "") if own is None else (own[0], own[2])
 
 
 def served_spec(url: str, seconds: float = CONNECT) -> EnvSpec | None:
     """For which environment the server's policy is; None where it does not say."""
-    socket, metadata = connect(url, seconds)
-    socket.close()
-    own = _own(metadata, url)
-    return None if own is None else own[0]
+    return served(url, seconds)[0]
 
 
 class RemoteActor:
     """n slots of a remote policy, one connection each; the requests of all slots are sent before an answer is awaited.
 
     spec: that of the environments. timeout: seconds that an answer may take. execute: steps of an answer that are
-    executed (0: the server's, or the adapter's). connect_seconds: for which a server is tried. ValueError: the server's
-    policy is for another environment (the first field that differs is named), a foreign server without an adapter, one
+    executed (0: the server's, or the adapter's). connect_seconds: for which a server is tried. content: the hash that a
+    policy of our own servers must have ("": that of the first connection). ValueError: the server's policy is for
+    another environment (the first field that differs is named) or another one, a foreign server without an adapter, one
     of our own with one. ServerError: see there; the next `reset` connects anew.
     """
 
@@ -99,7 +113,9 @@ class RemoteActor:
         timeout: float = 60.0,
         execute: int = 0,
         connect_seconds: float = CONNECT,
+        content: str = "",
     ) -> None:
+        self.content = content
         self.url, self.spec, self.adapter = url, spec, adapter
         self.timeout, self.connect_seconds = timeout, connect_seconds
         if adapter is not None:
@@ -124,6 +140,12 @@ class RemoteActor:
                 if self.adapter is not None:
                     raise ValueError(f"policy server {self.url} speaks our own keys; leave the adapter out")
                 self.spec.require_same(own[0], f"policy server {self.url}")
+                if self.content not in ("", own[2]):
+                    raise ValueError(
+                        f"policy server {self.url} has another policy than before (its content is {own[2][:12]}, was "
+                        f"{self.content[:12]}); start that one again, or begin anew"
+                    )
+                self.content = own[2]
                 self.execute = self._wanted or own[1]
         except ValueError:
             socket.close()

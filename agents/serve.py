@@ -3,11 +3,11 @@
     python -m agents.serve policy=FOLDER port=8000
     python -m agents.serve policy=FOLDER indicator=positive guidance=1.5 device=cuda
 
-On connect it sends metadata: {"foresight": {"spec": EnvSpec json, "execute": steps of a chunk that are executed}}. A
-request is {"observation/<camera>": uint8 (H, W, 3), "observation/state": float32 (P,), "prompt": str} and, at the first
-step of an episode, "seed": int, which restarts the policy's noise. The answer is {"actions": float32 (K, A)}. A picture
-of another size is resized. What is refused is answered by a text message, and the connection ends. There is no
-password: the server listens on this machine alone unless `host` says otherwise.
+On connect it sends metadata: {"foresight": {"spec": EnvSpec json, "execute": steps of a chunk that are executed,
+"content": SHA-256 of the policy}}. A request is {"observation/<camera>": uint8 (H, W, 3), "observation/state": float32
+(P,), "prompt": str} and, at the first step of an episode, "seed": int, which restarts the policy's noise. The answer is
+{"actions": float32 (K, A)}. A picture of another size is resized. What is refused is answered by a text message, and
+the connection ends. There is no password: the server listens on this machine alone unless `host` says otherwise.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from agents.make import load_policy, policy_content
 from agents.wire import MAX_MESSAGE, REMOTE_EXTRA, pack, unpack
 from episodes.images import resized
 from episodes.settings import require, require_one_of
@@ -90,7 +91,10 @@ class PolicyServer:
     Usage: asyncio.run(PolicyServer(policy, port=8000).run())
     """
 
-    def __init__(self, policy: Any, host: str = "127.0.0.1", port: int = 8000, slots: int = 64) -> None:
+    def __init__(
+        self, policy: Any, host: str = "127.0.0.1", port: int = 8000, slots: int = 64, content: str = ""
+    ) -> None:
+        self.content = content
         self.policy, self.host, self.port, self.slots = policy, host, port, slots
         self.largest = 0  # requests answered by one call of the policy so far
         self._free = list(range(slots))
@@ -122,7 +126,8 @@ class PolicyServer:
             self._thread.shutdown(wait=False)
 
     def metadata(self) -> dict[str, Any]:
-        return {"foresight": {"spec": self.policy.spec.to_json(), "execute": int(self.policy.execute)}}
+        own = {"spec": self.policy.spec.to_json(), "execute": int(self.policy.execute), "content": self.content}
+        return {"foresight": own}
 
     async def _client(self, socket: Any) -> None:
         from websockets.exceptions import ConnectionClosed
@@ -192,8 +197,6 @@ def _health(connection: Any, request: Any) -> Any:
 
 def load(settings: ServeConfig) -> Any:
     """The policy to serve, with the token and the guidance that the settings ask for."""
-    from agents.make import load_policy
-
     if not settings.policy:
         raise ValueError("policy=: name the folder of a saved policy")
     policy = load_policy(Path(settings.policy), settings.device)
@@ -223,7 +226,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         settings = parse(sys.argv[1:] if arguments is None else arguments)
         policy = load(settings)
-        server = PolicyServer(policy, settings.host, settings.port, settings.slots)
+        content = policy_content(Path(settings.policy), settings.indicator, settings.guidance)
+        server = PolicyServer(policy, settings.host, settings.port, settings.slots, content)
 
         def ready(port: int) -> None:
             print(f"serving {settings.policy} for {policy.spec.env_id} on ws://{settings.host}:{port}", flush=True)

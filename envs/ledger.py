@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from collections.abc import Iterable
@@ -34,7 +35,7 @@ class TrialLedger:
 
     A row is one write, flushed and synced, so a crash loses at most the row being written: a torn last line is ignored
     when the ledger is opened and removed by the next append. Errors (ValueError): a damaged line before the last one, a
-    repeated key, a place that cannot be read or written.
+    repeated key, a place that cannot be read or written, a file that somebody else has added to or replaced since.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -82,7 +83,15 @@ class TrialLedger:
         with writing(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             new = not self.path.exists()
-            with open(self.path, "wb" if new else "r+b") as file:
+            with open(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666), "r+b") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)  # for this row, until the file is closed
+                file.seek(max(self._end - 1, 0))
+                rest = file.read()
+                if not rest.startswith(b"\n" if self._end else b"") or b"\n" in rest[1 if self._end else 0 :]:
+                    raise ValueError(
+                        f"{self.path}: somebody else has added trials to it, or replaced it; let one process at a time "
+                        "run, then the same command again"
+                    )
                 file.truncate(self._end)
                 file.seek(self._end)
                 file.write(line)

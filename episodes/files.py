@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
+import re
+import secrets
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,10 +19,15 @@ from filelock import FileLock, Timeout
 TEMPORARY = ".writing-"
 """Prefix of files being written; one found by the only writer was left by a crash and may be removed."""
 
+_OURS = re.compile(re.escape(TEMPORARY) + "[0-9a-f]{16}-")
+_LONGEST = 255  # bytes of a file's name
+_PATIENCE = 5.0  # seconds of waiting for a lock before saying so
+_tidied: set[Path] = set()
+
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _CLOSED = (
-    errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EIO,
-    errno.ELOOP, errno.EMFILE, errno.ENFILE,
+    errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EIO, errno.ELOOP,
+    errno.EMFILE, errno.ENFILE,
 )  # fmt: skip
 
 
@@ -34,6 +43,8 @@ def writing(path: str | Path) -> Iterator[None]:
                 f"{one_line(path)}: cannot be written ({reason}); free some disk space there and run the same command "
                 "again, what was finished before is intact"
             ) from error
+        if error.errno == errno.ENAMETOOLONG:
+            raise ValueError(f"{one_line(path)}: cannot be written ({reason}); choose shorter names") from error
         if error.errno in _CLOSED:
             raise ValueError(
                 f"{one_line(path)}: cannot be written ({reason}); make the folder writable or choose another one"
@@ -55,9 +66,9 @@ def atomic(path: str | Path) -> Iterator[Path]:
     be written is a ValueError naming `path`.
     """
     path = Path(path)
-    beside = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        beside, held = _made_beside(path, folder=False)
         try:
             yield beside
             sync(beside)
@@ -66,11 +77,13 @@ def atomic(path: str | Path) -> Iterator[Path]:
         except BaseException:
             remove(beside)
             raise
+        finally:
+            os.close(held)
 
 
 @contextmanager
 def atomic_folder(path: str | Path) -> Iterator[Path]:
-    """Give the path of a new folder beside `path` to fill; on a clean exit it is renamed to `path`.
+    """Give a new folder beside `path` to fill; on a clean exit it is renamed to `path`.
 
     When the block raises, the new folder is removed and `path` is as it was. The files in it must be synced by who
     writes them. Errors: a `path` that exists and is not an empty folder is a ValueError.
@@ -78,14 +91,85 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     if path.is_symlink() or (path.exists() and not (path.is_dir() and not any(path.iterdir()))):
         raise ValueError(f"{path}: exists already; choose a new folder")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside, held = _made_beside(path, folder=True)
+        try:
+            yield beside
+            os.rename(beside, path)
+            sync(path.parent)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+            os.close(held)
+
+
+def _made_beside(path: Path, folder: bool) -> tuple[Path, int]:
+    """Make a temporary file or folder beside `path` that was not there before, and hold it: (place, handle).
+
+    Its name cannot be foreseen, so nobody can have put a link there; it ends like `path`'s name. The handle holds a
+    lock on it until it is closed, so that others know a writer lives. What dead writers left in the folder is removed.
+    """
+    _tidy(path.parent)
+    while True:
+        head = f"{TEMPORARY}{secrets.token_hex(8)}-"
+        beside = path.with_name(head + os.fsencode(path.name)[len(head) - _LONGEST :].decode(errors="ignore"))
+        if folder:
+            beside.mkdir()
+            held = os.open(beside, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        else:
+            held = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
+        if _locked(held, wait=True) is not False and beside.exists():  # else another process thought it was left over
+            return beside, held
+        os.close(held)
+
+
+def _locked(handle: int, wait: bool = False) -> bool | None:
+    """Lock an open file or folder; false where a living process holds it, None where the disk knows no locks."""
     try:
-        yield beside
-        os.rename(beside, path)
-        sync(path.parent)
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what writers that were killed left in a folder; once a process, and never what a living writer holds."""
+    folder = folder.absolute()
+    if folder in _tidied:
+        return
+    _tidied.add(folder)
+    for name in os.listdir(folder):
+        if _OURS.match(name):
+            _remove_if_left(folder / name)
+
+
+def _remove_if_left(path: Path) -> None:
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:  # gone meanwhile, a link that somebody put there, or not ours to open
+        if path.is_symlink():
+            remove(path)
+        return
+    try:
+        if _locked(handle):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                remove(path)
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        os.close(handle)
+
+
+def refuse_link(path: str | Path, what: str) -> None:
+    """A ValueError where `path` is a symbolic link: writing there would change what lies elsewhere."""
+    if os.path.islink(path):
+        raise ValueError(
+            one_line(
+                f"{path}: a link to {os.readlink(path)}; {what} is not written through it: put a copy in its place"
+            )
+        )
 
 
 def write_atomic(path: str | Path, content: bytes | str | Callable[[Path], object]) -> None:
@@ -117,6 +201,7 @@ def writer_lock(path: str | Path, what: str) -> FileLock:
 
     Errors: a ValueError naming the lock when another writer holds it, or when it cannot be made there.
     """
+    refuse_link(path, what)
     lock = FileLock(str(path), thread_local=False)
     try:
         with writing(path):
@@ -134,11 +219,20 @@ def cache_entry(place: Path) -> Iterator[None]:
     """Hold the lock of a cache entry, waiting while another process makes it; then look again whether it is there.
 
     What a crashed process left half-written in the folder `place` is removed first. The lock is the file <place>.lock.
+    Whoever waits longer than a moment says so on stderr, with the lock's name.
     """
     with writing(place):
         place.parent.mkdir(parents=True, exist_ok=True)
+        refuse_link(f"{place}.lock", str(place))
         lock = FileLock(f"{place}.lock")
-        lock.acquire()
+        try:
+            lock.acquire(timeout=_PATIENCE)
+        except Timeout:
+            print(
+                f"{one_line(place)}: waiting for the process that makes it (it holds {place.name}.lock; stop that "
+                "process to go on without it)", file=sys.stderr, flush=True,
+            )  # fmt: skip
+            lock.acquire()
     try:
         remove_temporary(place)
         yield

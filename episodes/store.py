@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -16,13 +17,24 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from episodes import lerobot_layout as layout
-from episodes.files import TEMPORARY, atomic, one_line, sha256_file, sync, write_atomic, writer_lock, writing
+from episodes.files import (
+    TEMPORARY,
+    atomic,
+    one_line,
+    refuse_link,
+    sha256_file,
+    sync,
+    write_atomic,
+    writer_lock,
+    writing,
+)
 from episodes.store_index import Row, file_of, index_row, index_table, instructions, named, read_index
 from episodes.types import SEGMENTS, EnvSpec, Episode
 
 FORMAT, VERSION = "foresight-episodes", 1
 _DTYPES = dict.fromkeys(("proprio", "actions", "rewards", "progress"), "float32") | {"segments": "int8"}
 _DTYPES |= dict.fromkeys(("terminated", "truncated", "intervention"), "bool")
+_WRITTEN = ("data", "meta", "foresight")  # folders
 _COLUMNS = {"segments": "segment", "intervention": "intervention", "rewards": "next.reward"}
 _COLUMNS |= {"terminated": "next.done", "progress": "progress"}
 
@@ -113,6 +125,7 @@ class EpisodeStore(Episodes):
         self._lock: Any = None
         self._spec = _read_header(self._path)
         if mode == "a":
+            _refuse_linked_folders(self._path)
             self._lock = writer_lock(self._path / layout.LOCK_PATH, str(self._path))
         try:
             super().__init__(self, read_index(self._path, self._spec))
@@ -133,6 +146,7 @@ class EpisodeStore(Episodes):
         """Make an empty store in a new or empty folder and open it for appending; a used folder is a ValueError."""
         path = Path(path)
         _require_unused(path)
+        _refuse_linked_folders(path)
         with writing(path):
             (path / "foresight").mkdir(parents=True, exist_ok=True)
         lock = writer_lock(path / layout.LOCK_PATH, str(path))
@@ -266,7 +280,7 @@ class EpisodeStore(Episodes):
                 for path in self._path.glob(str(Path(pattern).parent.parent / "*" / "*.parquet")):
                     if layout.file_number(path) not in known:
                         path.unlink()
-            for part in ("data", "meta", "foresight"):  # elsewhere somebody may be writing labels
+            for part in _WRITTEN:  # elsewhere somebody may be writing labels
                 for path in (self._path / part).rglob(f"{TEMPORARY}*"):
                     path.unlink()
         tasks = layout.tasks_table(instructions(self._rows))
@@ -285,6 +299,15 @@ def _require_unused(path: Path) -> None:
     used = {p.name for p in path.iterdir()} - {"foresight"} if path.is_dir() else set()
     if used:
         raise ValueError(f"{path}: not empty ({sorted(used)[0]}); choose a new folder for the store")
+
+
+def _refuse_linked_folders(path: Path) -> None:
+    """A ValueError where a folder of the store is a link: orphans would be deleted, and episodes written, elsewhere."""
+    for part in _WRITTEN:
+        refuse_link(path / part, f"the store {path}")
+        for folder, inner, _ in os.walk(path / part):
+            for name in inner:
+                refuse_link(Path(folder) / name, f"the store {path}")
 
 
 def _read_header(path: Path) -> EnvSpec:

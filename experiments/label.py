@@ -20,7 +20,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 
-from episodes.files import cache_entry, remove, sha256_file
+from episodes.files import cache_entry, refuse_link, remove, sha256_file
 from episodes.intervals import bootstrap_mean
 from episodes.labels import Labels
 from episodes.store import EpisodeStore
@@ -63,6 +63,7 @@ def label(store: EpisodeStore, value: ValueFunction, value_hash: str) -> tuple[L
     """
     path = store.path / "labels" / f"{value.name}-{value_hash[:12]}-{store.content_hash[:12]}.parquet"
     head = path.with_suffix(".json")
+    refuse_link(path.parent, "a store's labels folder")
     with cache_entry(path):
         if path.exists() and head.exists():
             failed = {int(k): v for k, v in read_json(head, dict, "delete it and label again")["failed"].items()}

@@ -59,7 +59,7 @@ def run_all(config: DictConfig) -> None:
     """Run every stage; a stage whose files are there already is not run again."""
     settings = schemas.resolve(config)
     check(settings)
-    run = RunFolder("recap_sim", config, title(settings))
+    run = RunFolder("recap_sim", config, title(settings), leaves="report.html")
     print(f"{'Continuing' if run.continued else 'Run'} {run.path}", flush=True)
     settings, checkpoints = pin(settings, run.facts.get("checkpoints"))
     run.record("checkpoints", checkpoints)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import itertools
 import json
+import os
 import platform
 import shlex
 import subprocess
@@ -23,6 +25,8 @@ from episodes.store_index import named
 from networks.scale import ScaleConfig
 
 T = TypeVar("T")
+
+ROOT = Path(__file__).resolve().parents[1]
 
 PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "peft", "gymnasium", "robosuite", "mujoco", "numpy")
 NOT_IDENTITY = ("runs", "cache", "fresh", "workers", "videos")
@@ -91,23 +95,24 @@ def command_line() -> str:
 class RunFolder:
     """One run's folder under runs/<experiment>/; continues the newest unfinished run of the same settings.
 
+    `leaves`: a file that the command writes after it has finished; a run without it was stopped before, and continues.
     A lock inside refuses a second writer (ValueError). `stage(name)` times a stage into run.json.
     """
 
-    def __init__(self, experiment: str, config: DictConfig, title: str) -> None:
+    def __init__(self, experiment: str, config: DictConfig, title: str, leaves: str = "") -> None:
         identity = OmegaConf.to_container(config, resolve=True)
         assert isinstance(identity, dict)
         identity = {k: v for k, v in identity.items() if k not in NOT_IDENTITY}
         config_hash = digest(experiment, identity)
         root = Path(config.runs) / experiment
-        self.path = root / f"{time.strftime('%Y%m%d-%H%M%S')}-seed{config.seed}"
+        found = None
         for old in sorted(root.glob("*/run.json"), reverse=True) if not config.fresh else []:
             facts = _facts(old)
-            if facts.get("config_hash") == config_hash and not facts.get("finished"):
-                self.path = old.parent
+            whole = facts.get("finished") and (not leaves or (old.parent / leaves).exists())
+            if facts.get("config_hash") == config_hash and not whole:
+                found = old.parent
                 break
-        with writing(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
+        self.path = found or _new_folder(root, f"{time.strftime('%Y%m%d-%H%M%S')}-seed{config.seed}")
         self._lock = writer_lock(self.path / "lock", str(self.path))
         remove_temporary(self.path)
         known = self.path / "run.json"
@@ -144,6 +149,19 @@ class RunFolder:
         self._lock.release()
 
 
+def _new_folder(root: Path, name: str) -> Path:
+    """Make a folder that was not there before: two runs may begin in one second, or a clock go back to one."""
+    with writing(root / name):
+        root.mkdir(parents=True, exist_ok=True)
+        for number in itertools.count(2):
+            try:
+                (root / name).mkdir()
+                return root / name
+            except FileExistsError:
+                name = f"{name.split('.')[0]}.{number}"
+    raise AssertionError
+
+
 def _facts(path: Path) -> dict[str, Any]:
     way_out = "remove that run's folder, or start anew with fresh=true"
     facts = read_json(path, dict, way_out)
@@ -154,11 +172,26 @@ def _facts(path: Path) -> dict[str, Any]:
     return facts
 
 
+def revision(root: Path) -> str:
+    """The git revision of the checkout at `root`, whatever folder the command is run in, or why there is none."""
+    if not (root / ".git").exists():
+        return "not a git checkout"
+    outside = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}  # a hook's variables name its own
+
+    def git(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(["git", "-C", root, *words], capture_output=True, text=True, check=False, env=outside)
+
+    try:
+        head = git("rev-parse", "HEAD")
+        if head.returncode:
+            return "unknown (git cannot read the checkout)"
+        return head.stdout.strip() + (" (modified)" if git("diff", "--quiet", "HEAD").returncode else "")
+    except OSError:
+        return "unknown (git cannot be run)"
+
+
 def environment(device: str) -> dict[str, Any]:
     """What the run ran on: git revision, package versions, device."""
-    revision = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
-    if revision and subprocess.run(["git", "diff", "--quiet", "HEAD"], check=False).returncode:
-        revision += " (modified)"
     versions = {}
     for name in PACKAGES:
         try:
@@ -171,7 +204,7 @@ def environment(device: str) -> dict[str, Any]:
 
         hardware = torch.cuda.get_device_name(device) if torch.cuda.is_available() else "no CUDA device"
     return {
-        "git_revision": revision or "not a git checkout",
+        "git_revision": revision(ROOT),
         "packages": versions,
         "python": platform.python_version(),
         "system": platform.platform(),

@@ -221,6 +221,7 @@ class SimplerSweepConfig:
     image_size: int = 0  # pixels, square; 0: the saved policy's, the adapter's, else 256
     images: bool = True  # draw observations (scripted and random policies do not need them)
     execute: int = 0  # steps of each answer that are executed; 0: the policy's
+    content: str = ""  # SHA-256 that the policy must have; empty: what it has when the sweep starts
     workers: int = 1  # processes
     slots: int = 1  # environments of one process, whose observations the policy sees in one batch
     timeout: float = 60.0  # s that a server's answer may take

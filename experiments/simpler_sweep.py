@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -32,13 +32,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 from envs.ledger import TrialLedger
 from envs.simpler.protocol import SETTINGS, SimplerTrial, groups, missing_files, trials, variants
-from episodes.files import write_atomic
+from episodes.files import write_atomic, writer_lock, writing
 from episodes.workers import map_jobs
 from experiments.checks import refusing
 from experiments.run_folder import digest, write_json
 from experiments.schemas import SimplerSweepConfig
 from experiments.simpler_tables import markdown, show, summary
-from experiments.simpler_worker import BLOCK, Job, check_tasks, drawn_size, run_job
+from experiments.simpler_worker import BLOCK, Job, check_tasks, drawn_size, policy_content, run_job
 
 COLUMNS = pa.schema(
     [(name, pa.string()) for name in ("key", "task", "setting", "variant", "environment", "place", "policy", "backend")]
@@ -107,10 +107,34 @@ def run_all(settings: SimplerSweepConfig) -> None:
         plan, skipped = offered(plan)
     else:
         plan, skipped = with_assets(plan)
-    # 0 stands for the policy's own size: what it is cannot change under a folder, and servers are checked anyway
-    place = Path(settings.runs) / "simpler_sweep" / digest(
-        settings.policy, settings.adapter, settings.image_size, settings.images, settings.execute, settings.backend
-    )  # fmt: skip
+    settings = replace(settings, content=policy_content(settings))
+    place = folder_of(settings)
+    with writing(place):
+        place.mkdir(parents=True, exist_ok=True)
+    lock = writer_lock(place / "lock", f"the sweep {place}")
+    try:
+        run_in(place, settings, plan, skipped)
+    finally:
+        lock.release()
+
+
+def folder_of(settings: SimplerSweepConfig) -> Path:
+    """Where a sweep's results lie: another policy, or another part of the protocol, is another folder.
+
+    `limit` is not in its name: a sweep that is given more trials continues.
+    """
+    facts: list[Any] = [settings.policy, settings.adapter, settings.image_size, settings.images, settings.execute]
+    facts += [settings.backend]  # image_size=0 stands for the policy's own, which its content fixes
+    part = [sorted(settings.tasks), sorted(settings.settings), sorted(settings.variants)]
+    if part != [[], sorted(SETTINGS), []]:
+        facts += part
+    return Path(settings.runs) / "simpler_sweep" / digest(*facts, *filter(None, [settings.content]))
+
+
+def run_in(
+    place: Path, settings: SimplerSweepConfig, plan: Sequence[SimplerTrial], skipped: Sequence[SimplerTrial]
+) -> None:
+    """Run the trials that are missing in the folder, and write its tables."""
     ledger = TrialLedger(place / "ledger.jsonl")
     pending: list[Any] = ledger.pending(plan)  # type: ignore[arg-type]
     print(f"{place}: {len(plan) - len(pending)} of {len(plan)} trials are done")
@@ -122,7 +146,7 @@ def run_all(settings: SimplerSweepConfig) -> None:
         raise ValueError(f"no trial of {len(plan)} has a result; see the lines above")
     write_atomic(place / "episodes.parquet", lambda path: pq.write_table(pa.Table.from_pylist(rows, COLUMNS), path))
     found = summary(rows)
-    facts = {"policy": settings.policy, "backend": settings.backend, "rows": found}
+    facts = {"policy": settings.policy, "content": settings.content, "backend": settings.backend, "rows": found}
     write_json(place / "summary.json", facts | {"not_run": [t.key for t in skipped], "errors": list(errors)})
     write_atomic(place / "table.md", markdown(settings.policy, found))
     print(show(found))

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from agents.remote import RemoteActor, ServerError, served_spec
+from agents.remote import RemoteActor, ServerError, served, served_spec
 from envs.simpler.catalogue import SIMPLER_TASKS
 from envs.simpler.protocol import SimplerTrial
 from episodes.types import EnvSpec, Episode, Observation
@@ -76,6 +76,27 @@ def policy_spec(settings: SimplerSweepConfig) -> EnvSpec | None:
         return EnvSpec.from_json(raw["spec"])
 
 
+def policy_content(settings: SimplerSweepConfig) -> str:
+    """The hash of the policy; "" where it does not say (random, scripted, foreign servers).
+
+    Errors: it is not the one that `settings.content` names.
+    """
+    if is_remote(settings.policy):
+        content = "" if settings.adapter else served(settings.policy)[1]
+    elif settings.policy in ("random", "scripted"):
+        content = ""
+    else:
+        from agents.make import policy_content as saved_content
+
+        content = saved_content(Path(settings.policy))
+    if settings.content not in ("", content):
+        raise ValueError(
+            f"policy={settings.policy}: its content is {content[:12] or 'unknown'}, not {settings.content[:12]}; leave "
+            "content out, or name that policy"
+        )
+    return content
+
+
 def check_tasks(settings: SimplerSweepConfig, plan: Sequence[SimplerTrial]) -> None:
     """ValueError where the policy is for another environment than a planned one."""
     spec = policy_spec(settings)
@@ -101,9 +122,11 @@ def make_actor(settings: SimplerSweepConfig, envs: Sequence[Any]) -> Any:
         from agents.adapter import load_adapter
 
         adapter = load_adapter(settings.adapter) if settings.adapter else None
-        return RemoteActor(settings.policy, spec, len(envs), adapter, settings.timeout, settings.execute)
+        return RemoteActor(settings.policy, spec, len(envs), adapter, settings.timeout, settings.execute,
+                           content=settings.content)  # fmt: skip
     from agents.make import load_policy
 
+    policy_content(settings)  # a folder may have been trained again since the sweep began
     loaded = load_policy(Path(settings.policy), settings.device)
     spec.require_same(loaded.spec, f"policy={settings.policy}")
     return loaded

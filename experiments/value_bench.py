@@ -51,7 +51,7 @@ def run_all(config: DictConfig) -> None:
         name = settings.valuefn.name
         settings = replace(settings, models=[name], valuefns={name: settings.valuefn})
     check(settings)
-    run = RunFolder("value_bench", config, f"Value benchmark: {', '.join(settings.models)}")
+    run = RunFolder("value_bench", config, f"Value benchmark: {', '.join(settings.models)}", leaves="report.html")
     print(f"{'Continuing' if run.continued else 'Run'} {run.path}", flush=True)
     asked = {name: settings.valuefns[name] for name in settings.models if name in settings.valuefns}
     used: dict[str, Any] = {"valuefns": asked}

@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from episodes.importing.reading import inside, read_json, read_json_lines, reading, whole
+from episodes.importing.reading import inside, read_json, read_json_lines, reading, whole, within
 
 VERSIONS = ("v2.0", "v2.1", "v3.0")
 
@@ -47,9 +47,9 @@ def read_meta(root: Path, images: Any) -> Meta:
     Errors (ValueError): a missing or malformed file, a version other than VERSIONS, a path that leaves the folder.
     """
     path = root / "meta" / "info.json"
-    if not path.is_file():
+    if not path.exists():
         raise ValueError(f"{root}: not a LeRobotDataset (meta/info.json is missing); give the folder that has meta/")
-    info = read_json(path)
+    info = read_json(path, root)
     with reading(path):
         version = info.get("codebase_version")
         if version not in VERSIONS:
@@ -74,14 +74,14 @@ def read_meta(root: Path, images: Any) -> Meta:
 
 def _tasks_v2(root: Path) -> dict[int, str]:
     path = root / "meta" / "tasks.jsonl"
-    rows = read_json_lines(path)
+    rows = read_json_lines(path, root)
     with reading(path):
         return {whole(row["task_index"], "task_index"): _text(row["task"]) for row in rows}
 
 
 def _episodes_v2(root: Path, info: dict[str, Any], videos: list[str]) -> list[Source]:
     path = root / "meta" / "episodes.jsonl"
-    rows = read_json_lines(path)
+    rows = read_json_lines(path, root)
     with reading(root / "meta" / "info.json"):
         size = max(1, whole(info["chunks_size"], "chunks_size"))
         data = info["data_path"]
@@ -100,7 +100,7 @@ def _episodes_v2(root: Path, info: dict[str, Any], videos: list[str]) -> list[So
 def _tasks_v3(root: Path) -> dict[int, str]:
     path = root / "meta" / "tasks.parquet"
     with reading(path):
-        table = pq.read_table(path)
+        table = pq.read_table(within(root, path))
         # the instruction is the data frame's index; its name depends on the version that wrote it
         names = [name for name in ("task", "__index_level_0__") if name in table.column_names]
         if not names:
@@ -122,7 +122,7 @@ def _episodes_v3(root: Path, info: dict[str, Any], videos: list[str]) -> list[So
         if path.name.startswith("."):  # a file that somebody is writing
             continue
         with reading(path):
-            file = pq.ParquetFile(path)
+            file = pq.ParquetFile(within(root, path))
             if missing := [name for name in columns if name not in file.schema_arrow.names]:
                 raise KeyError(missing[0])
             for row in file.read(columns).to_pylist():

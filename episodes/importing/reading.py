@@ -33,15 +33,17 @@ def reading(path: Path, way_out: str = "copy the dataset again") -> Iterator[Non
         raise DatasetError(f"{path}: {line}; {way_out}") from error
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file."""
+def read_json(path: Path, root: Path) -> dict[str, Any]:
+    """The JSON object in a file of the dataset at `root`."""
     with reading(path):
+        within(root, path)
         return json_object(path.read_text(encoding="utf-8"))
 
 
-def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """The JSON objects in a file, one a line."""
+def read_json_lines(path: Path, root: Path) -> list[dict[str, Any]]:
+    """The JSON objects in a file of the dataset at `root`, one a line."""
     with reading(path):
+        within(root, path)
         return [json_object(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
@@ -77,4 +79,20 @@ def inside(root: Path, template: Any, **fields: int | str) -> Path:
     path = PurePosixPath(template.format(**fields))
     if path.is_absolute() or ".." in path.parts or "\\" in str(path) or "\0" in str(path):
         raise ValueError(f"path {str(path)!r} leaves the dataset's folder")
-    return root / path
+    return within(root, root / path)
+
+
+def within(root: Path, path: Path) -> Path:
+    """`path`, if what it names lies in `root` and is a regular file (or is not there, which its reader says).
+
+    Links are followed inside the folder only, or from a snapshot of the Hugging Face cache into its own blobs.
+    """
+    place, home = path.resolve(), root.resolve()
+    blobs = home.parent.parent / "blobs" if home.parent.name == "snapshots" else home
+    if not (place.is_relative_to(home) or place.is_relative_to(blobs)):
+        raise ValueError(
+            f"{path.relative_to(root)} is a link that leaves the dataset's folder; put a copy in its place"
+        )
+    if place.exists() and not place.is_file():
+        raise ValueError(f"{path.relative_to(root)} is not a regular file")
+    return path
