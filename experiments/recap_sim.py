@@ -33,12 +33,12 @@ from episodes.labels import Labels
 from episodes.store import EpisodeStore
 from episodes.workers import map_jobs
 from experiments import schemas
+from experiments.bench.sight import make_pairs, measure_sight
 from experiments.checks import check, refusing
 from experiments.pinned import pin
 from experiments.report.page import write_report
 from experiments.run_folder import RunFolder, write_json
 from experiments.schemas import RecapSimConfig
-from experiments.sight_stages import make_pairs, measure_sight
 from experiments.stages import ArmJob, collect, report_labels, run_arm, score
 from experiments.studies.arms import Arm
 from experiments.value_report import truths, value_metrics, write_frames

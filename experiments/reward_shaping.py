@@ -1,7 +1,7 @@
 """Does a value help as a reward? Stable-Baselines3 agents on shaped rewards, judged by the environment's success alone.
 
     python experiments/reward_shaping.py                                   # Reach with SAC, the arms below, 3 seeds
-    python experiments/reward_shaping.py study.arms=[sparse,value,clock]   # other arms: experiments/shaping_arms.py
+    python experiments/reward_shaping.py study.arms=[sparse,value,clock]   # others: studies/shaping/rewards.py
     python experiments/reward_shaping.py task=lift agent=sac_grasp study.every=2 study.seeds=[0,1,2,3,4]
     python experiments/reward_shaping.py agent=sac_pixels                  # the agent, too, looks at pictures
 
@@ -25,11 +25,11 @@ from episodes import seeds
 from experiments import schemas
 from experiments.checks import check_common, check_device, refusing
 from experiments.schemas import ShapingStudyConfig
-from experiments.shaping_arms import ARMS
-from experiments.shaping_cell import ShapingJob, algorithm_of, cell_name, identity, run_cell, task_of
-from experiments.shaping_table import rebuild
-from experiments.shaping_value import data_settings, prepare_value
 from experiments.studies.engine import Cell, make, missing, one_writer
+from experiments.studies.shaping.cell import ShapingJob, algorithm_of, cell_name, identity, run_cell, task_of
+from experiments.studies.shaping.rewards import ARMS
+from experiments.studies.shaping.table import rebuild
+from experiments.studies.shaping.value import data_settings, prepare_value
 
 schemas.register()
 

@@ -276,7 +276,7 @@ class AgentConfig:
 class ShapingStudyOptions:
     """Which cells of the reward-shaping study to run, and where they are kept."""
 
-    arms: list[str] = field(default_factory=list)  # empty: all of experiments/shaping_arms.py
+    arms: list[str] = field(default_factory=list)  # empty: all of experiments/studies/shaping/rewards.py
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2])  # of the agents
     threshold: float = 0.8  # success rate whose first evaluation is `steps_to_threshold`
     curve_trials: int = 20  # episodes of one point of the learning curve

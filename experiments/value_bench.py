@@ -20,10 +20,10 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from episodes.files import write_atomic
-from experiments import bench_schemas
-from experiments.bench_files import load_scores, save_scores, saved
-from experiments.bench_schemas import ValueBenchConfig
-from experiments.bench_stages import make_bench, make_pairs, pairs_for, tested_of, trained
+from experiments.bench import schemas as bench_schemas
+from experiments.bench.files import load_scores, save_scores, saved
+from experiments.bench.schemas import ValueBenchConfig
+from experiments.bench.stages import make_bench, make_pairs, pairs_for, tested_of, trained
 from experiments.checks import check_backend, check_device, refusing
 from experiments.pinned import pin
 from experiments.report.bench_page import draw_bench_videos, write_bench_report

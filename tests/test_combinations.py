@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-from experiments import bench_schemas, method_study, recap_sim, schemas, videovla_ablation
+from experiments import method_study, recap_sim, schemas
+from experiments.bench import schemas as bench_schemas
+from experiments.studies import policy_ablation
 
 TASKS = ("lift", "reach", "stack", "pick_place_can", "pick_place_bread", "pick_place_milk", "pick_place_cereal")
 POLICIES = {
@@ -58,23 +60,23 @@ def test_videovla_combines(place: Path) -> None:
 
 
 @pytest.mark.slow
-def test_videovla_ablation_leaves_cells_and_skips_them(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_policy_s_ablation_leaves_cells_and_skips_them(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bench_schemas.register()
     small = [s for s in SMALL if not s.startswith(("methods", "seed", "evaluation.split"))]
     few = ["policy.training.steps=1", "policy.vae.training.steps=1", "policy.vae.training.batch_size=1", "seeds=[97]"]
     few += ["policy.transformer.num_layers=1", "policy.shifted_copies=1", "policy.ddim_steps=1", "collect.episodes=2"]
     few += ["rows=[default,action_only]", f"runs={place}/ablation", f"cache={place}/cache", f"results={place}/ablated"]
-    config = compose("videovla_ablation", [*small, *few])
-    videovla_ablation.run_all(config)
+    config = compose("policy_ablation", [*small, *few])
+    policy_ablation.run_all(config)
     table = (place / "ablated" / "videovla" / "table.md").read_text()
     assert "| action_only | 0.00 |" in table and "-50" not in table
     capsys.readouterr()
-    videovla_ablation.run_all(config)
+    policy_ablation.run_all(config)
     assert "data seed" not in capsys.readouterr().out.split("#")[0]
     with pytest.raises(ValueError, match=r"policy.training.lr=0.001, now 0.1"):
-        videovla_ablation.run_all(compose("videovla_ablation", [*small, *few, "policy.training.lr=0.1"]))
+        policy_ablation.run_all(compose("policy_ablation", [*small, *few, "policy.training.lr=0.1"]))
     with pytest.raises(ValueError, match=r"rows=\['defaults'\]"):
-        videovla_ablation.run_all(compose("videovla_ablation", [*small, *few, "rows=[defaults]"]))
+        policy_ablation.run_all(compose("policy_ablation", [*small, *few, "rows=[defaults]"]))
 
 
 @pytest.mark.slow

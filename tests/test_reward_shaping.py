@@ -12,11 +12,11 @@ from experiments import schemas
 from experiments.reward_shaping import run_all
 from experiments.run_folder import write_json
 from experiments.schemas import CONF
-from experiments.shaping_arms import ARMS, shaping
-from experiments.shaping_levels import levels, mean_rank, pooled
-from experiments.shaping_measures import area, to_threshold
-from experiments.shaping_table import rebuild
-from experiments.shaping_value import held_level, separate
+from experiments.studies.shaping.levels import levels, mean_rank, pooled
+from experiments.studies.shaping.measures import area, to_threshold
+from experiments.studies.shaping.rewards import ARMS, shaping
+from experiments.studies.shaping.table import rebuild
+from experiments.studies.shaping.value import held_level, separate
 
 
 def cell(folder: Path, arm: str, seed: int, curve: list[float], claimed: list[int], success: list[int]) -> None:

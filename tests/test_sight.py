@@ -16,8 +16,8 @@ from envs.counterfactual import Pair, displacement, pairs, read_pairs, write_pai
 from episodes import Episode
 from episodes.store import EpisodeStore
 from experiments.report.sight import sight_table
-from experiments.sight_table import rebuild
 from experiments.studies.engine import Cell, make
+from experiments.studies.sight_table import rebuild
 from valuefns.bench import metrics, probes
 from valuefns.bench.probes import ClockValue
 from valuefns.bench.sight import Sight, across_rows, compare, look, rows, verdict, verdict_of

@@ -14,7 +14,7 @@ from made_lift import made_episode, made_store
 from episodes.intervals import bootstrap_strata
 from episodes.store import EpisodeStore
 from episodes.types import SEGMENTS, Episode
-from experiments.bench_stages import training_episodes
+from experiments.bench.stages import training_episodes
 from valuefns.bench import metrics, probes
 from valuefns.bench.annotations import Annotation, annotate, read_csv, truths, write_csv
 from valuefns.bench.generate import Bench
@@ -278,7 +278,8 @@ def test_own_data_through_the_command(tmp_path: Path) -> None:
     """A store and a csv of one's own: a scorecard, its page, the bad row listed, and a second run that resumes."""
     from hydra import compose, initialize_config_dir
 
-    from experiments import bench_schemas, value_bench
+    from experiments import value_bench
+    from experiments.bench import schemas as bench_schemas
     from experiments.schemas import CONF
 
     store, known = bench(tmp_path / "mine")
@@ -311,7 +312,8 @@ def test_a_vision_language_model_alone_through_the_command(tmp_path: Path, monke
     from hydra import compose, initialize_config_dir
     from some_episodes import make_spec
 
-    from experiments import bench_schemas, value_bench
+    from experiments import value_bench
+    from experiments.bench import schemas as bench_schemas
     from experiments.schemas import CONF
 
     monkeypatch.chdir(tmp_path)
@@ -362,11 +364,11 @@ def test_ablation_rows_are_checked_and_the_table_comes_from_cells(tmp_path: Path
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
-    from experiments import bench_schemas
-    from experiments.ablation_table import table
+    from experiments.bench import schemas as bench_schemas
     from experiments.schemas import CONF
+    from experiments.studies.ablation_table import table
     from experiments.studies.engine import make
-    from experiments.value_ablation import changed, check, row_cell, run_all
+    from experiments.studies.value_ablation import changed, check, row_cell, run_all
 
     bench_schemas.register()
     with initialize_config_dir(CONF, version_base="1.3"):

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from episodes.files import write_atomic
 from episodes.store import Episodes
 from episodes.types import SEGMENTS
-from experiments.bench_files import load_scores
+from experiments.bench.files import load_scores
 from experiments.report import bench_plots, facts, plots
 from experiments.report.files import listed_videos
 from experiments.report.page import embedded_videos

@@ -17,8 +17,8 @@ from episodes.files import write_atomic
 from experiments.report import facts
 from experiments.report.plots import WIDTH
 from experiments.report.svg import BLUE, GREEN, GREY, INK, MUTED, ORANGE, PURPLE, RED, inline_svg, style
-from experiments.shaping_arms import ARMS
-from experiments.shaping_levels import pooled
+from experiments.studies.shaping.levels import pooled
+from experiments.studies.shaping.rewards import ARMS
 
 HERE = Path(__file__).parent
 COLOURS = {

@@ -16,10 +16,10 @@ from envs.tasks.base import Task
 from episodes import seeds as seed_ranges
 from episodes.types import Episode
 from experiments.schemas import ShapingStudyConfig
-from experiments.shaping_arms import ARMS, ShapingArm, shaping
-from experiments.shaping_levels import levels
-from experiments.shaping_value import ShapingValue, held_level
 from experiments.studies.engine import plain
+from experiments.studies.shaping.levels import levels
+from experiments.studies.shaping.rewards import ARMS, Reward, shaping
+from experiments.studies.shaping.value import ShapingValue, held_level
 from valuefns.shaping.readers import ClockReader, InfoReader, Reader, ShuffledReader
 from valuefns.shaping.terms import Shaper
 
@@ -70,7 +70,7 @@ def make_training_envs(job: ShapingJob) -> Any:
     return VecNormalize(shaped, norm_reward=False, gamma=settings.agent.gamma, norm_obs_keys=keys)
 
 
-def _training_env(settings: ShapingStudyConfig, arm: ShapingArm, every: int, terminal: bool) -> Any:
+def _training_env(settings: ShapingStudyConfig, arm: Reward, every: int, terminal: bool) -> Any:
     from gymnasium.wrappers import FlattenObservation
     from stable_baselines3.common.monitor import Monitor
 
@@ -85,7 +85,7 @@ def _training_env(settings: ShapingStudyConfig, arm: ShapingArm, every: int, ter
     return Monitor(env, info_keywords=("is_success",))
 
 
-def _source(job: ShapingJob, arm: ShapingArm) -> Any:
+def _source(job: ShapingJob, arm: Reward) -> Any:
     from valuefns.make import load_value
 
     if arm.source == "value":

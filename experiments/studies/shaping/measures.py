@@ -10,7 +10,7 @@ from scipy.integrate import trapezoid
 
 from episodes.aggregate import probability_of_improvement, stratified_iqm
 from episodes.intervals import bootstrap_mean
-from experiments.shaping_levels import mean_rank
+from experiments.studies.shaping.levels import mean_rank
 
 Cells = dict[tuple[str, str, str], list[dict[str, Any]]]  # (task, algorithm, arm) -> cells by seed
 

@@ -10,10 +10,10 @@ import numpy as np
 
 from episodes.files import write_atomic
 from experiments.run_folder import write_json
-from experiments.shaping_arms import ARMS
-from experiments.shaping_measures import Cells, arm_rows, comparisons, totals_over_tasks
 from experiments.studies.engine import commands as made_by
 from experiments.studies.engine import read
+from experiments.studies.shaping.measures import Cells, arm_rows, comparisons, totals_over_tasks
+from experiments.studies.shaping.rewards import ARMS
 
 
 def read_cells(folder: Path) -> Cells:

@@ -12,7 +12,7 @@ from episodes.files import cache_entry, sha256_file
 from episodes.importing import Known, import_dataset
 from episodes.lerobot_layout import HEADER_PATH
 from episodes.store import Episodes, EpisodeStore
-from experiments.bench_schemas import OwnDataConfig, ValueBenchConfig
+from experiments.bench.schemas import OwnDataConfig, ValueBenchConfig
 from experiments.run_folder import digest
 from experiments.stages import fit_latents
 from valuefns.bench.annotations import Annotation, read_csv

@@ -1,50 +1,32 @@
-"""VideoVLA's ablation table (its table 9, and 8, 13, 14 by name) by behaviour cloning, in cells, with resume.
+"""Ablations of a policy by behaviour cloning: a cell is one row of the table under one data seed.
 
-    python experiments/videovla_ablation.py                                    # three rows x data seeds 0, 1, 2
-    python experiments/videovla_ablation.py rows=[default] seeds=[0]           # one cell
-    python experiments/videovla_ablation.py rows=[default,causal_mask,async]   # an entry of conf/ablation/videovla.yaml
-
-A cell is one row under one data seed and leaves <results>/videovla/cells/<row>-seed<k>.json; finished cells are skipped
-and the table is rebuilt from those files alone. All rows of a data seed share demonstrations, VAE, gradient steps and
-evaluation trials; an interrupted cell continues at its last checkpoint.
+All rows of a data seed share demonstrations, VAE, gradient steps and evaluation trials; an interrupted cell continues
+at its last checkpoint.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
-import hydra
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from agents.evaluate import summarise
 from episodes.files import write_atomic
 from episodes.intervals import paired_bootstrap
-from experiments import bench_schemas
-from experiments.bench_schemas import PolicyAblationConfig
-from experiments.checks import check_common, refusing
+from experiments.bench.schemas import PolicyAblationConfig
+from experiments.checks import check_common
 from experiments.run_folder import digest, write_json
 from experiments.stages import ArmJob, collect, run_arm, score
 from experiments.studies.arms import Arm
 from experiments.studies.engine import Cell, commands, identity, make, missing, one_writer, read
-from experiments.value_ablation import with_changes
+from experiments.studies.value_ablation import with_changes
 from valuefns.constant import ConstantConfig
-
-bench_schemas.register()
-
-
-@hydra.main(config_path="conf", config_name="videovla_ablation", version_base="1.3")
-def main(config: DictConfig) -> None:
-    with refusing("videovla_ablation"):
-        run_all(config)
 
 
 def run_all(config: DictConfig) -> None:
@@ -103,7 +85,7 @@ def run_cell(job: tuple[PolicyAblationConfig, str]) -> dict[str, Any]:
     store = collect(settings)
     values = score(settings, store, ConstantConfig())[1] / "values.npz"  # cloning reads none, the loop asks for some
     address = digest(row_cell(settings, row).identity)
-    folder = Path(settings.runs) / "videovla_ablation" / f"{row}-seed{settings.seed}-{address}"
+    folder = Path(settings.runs) / "ablation" / f"{row}-seed{settings.seed}-{address}"
     rows = run_arm(ArmJob(settings, Arm("bc"), values, store.path, folder))
     return {"seconds": time.monotonic() - started, "rows": rows}
 
@@ -163,7 +145,3 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
             f"| {r['what']} |"
         )
     return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    main()

@@ -74,7 +74,7 @@ class AblationConfig:
 
 @dataclass
 class ValueAblationConfig(ValueBenchConfig):
-    """`python experiments/value_ablation.py ablation=viva`: one table in cells (row, seed)."""
+    """`python experiments/ablation.py ablation=viva`: one table in cells (row, seed)."""
 
     ablation: AblationConfig = MISSING
     rows: list[str] = field(default_factory=list)  # empty: all
@@ -107,7 +107,7 @@ class SightConfig(schemas.RecapSimConfig):
 
 @dataclass
 class PolicyAblationConfig(schemas.RecapSimConfig):
-    """`python experiments/videovla_ablation.py`: a policy's table in cells (row, data seed), all by cloning."""
+    """`python experiments/ablation.py ablation=videovla`: a policy's table in cells (row, data seed)."""
 
     ablation: AblationConfig = MISSING
     rows: list[str] = field(default_factory=list)  # empty: all
@@ -122,5 +122,5 @@ def register() -> None:
     store.store("value_bench_schema", ValueBenchConfig)
     store.store("value_ablation_schema", ValueAblationConfig)
     store.store("sight_schema", SightConfig)
-    store.store("videovla_ablation_schema", PolicyAblationConfig)
+    store.store("policy_ablation_schema", PolicyAblationConfig)
     store.store("schema", AblationConfig, group="ablation")

@@ -1,46 +1,27 @@
-"""Ablations of a value function on the value benchmark: one command per table, in cells, with resume.
-
-    python experiments/value_ablation.py ablation=viva                       # rows x seeds; finished cells are skipped
-    python experiments/value_ablation.py ablation=viva rows=[full] seeds=[0]
-
-A cell is one row under one seed and leaves <results>/<table>/cells/<row>-seed<k>.json; the table is rebuilt from those
-files alone. A row is an entry of experiments/conf/ablation/*.yaml.
-"""
+"""Ablations of a value function on the value benchmark: a cell is one row of the table under one seed."""
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
-import hydra
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from episodes.files import one_line, write_atomic
-from experiments import bench_schemas
-from experiments.ablation_table import table
-from experiments.bench_schemas import AblationRowConfig, ValueAblationConfig
-from experiments.bench_stages import fitted, make_bench, tested_of, training_episodes
-from experiments.checks import check_device, refusing
+from experiments.bench.schemas import AblationRowConfig, ValueAblationConfig
+from experiments.bench.stages import fitted, make_bench, tested_of, training_episodes
+from experiments.checks import check_device
+from experiments.studies.ablation_table import table
 from experiments.studies.engine import Cell, make, missing, one_writer, plain, read
 from valuefns.bench.generate import Bench
 from valuefns.bench.scorecard import score_model
 
-bench_schemas.register()
-
-
-@hydra.main(config_path="conf", config_name="value_ablation", version_base="1.3")
-def main(config: DictConfig) -> None:
-    with refusing("value_ablation"):
-        run_all(config)
-
 
 def run_all(config: DictConfig) -> None:
+    """Run the missing cells, then rebuild the table."""
     settings = OmegaConf.to_object(config)
     assert isinstance(settings, ValueAblationConfig)
     check(settings)
@@ -117,7 +98,3 @@ def run_cell(job: tuple[ValueAblationConfig, str, Bench]) -> dict[str, Any]:
     failures = [{"episode": f.episode, "reason": f.reason} for f in result.failures]
     facts = {"train_seconds": seconds, "train_episodes": len(store)}
     return facts | {"episodes": episodes, "failures": failures}
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,1 @@
+"""Stages, settings and files of the value benchmark."""
