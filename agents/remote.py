@@ -7,8 +7,11 @@ adapter says which keys and conventions their policy speaks (agents/adapters).
 from __future__ import annotations
 
 import re
+import socket
+import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -42,7 +45,7 @@ def connect(url: str, seconds: float) -> tuple[Any, Any]:
     while True:
         left = max(deadline - time.monotonic(), 0.1)
         try:
-            socket = opened(
+            connection = opened(
                 url,
                 open_timeout=left,
                 compression=None,
@@ -59,9 +62,9 @@ def connect(url: str, seconds: float) -> tuple[Any, Any]:
                 raise ServerError(f"{url}: cannot be reached ({error or type(error).__name__})") from error
             time.sleep(RETRY)  # it may be starting
     try:
-        return socket, unpack(socket.recv(timeout=max(deadline - time.monotonic(), 0.1)))
+        return connection, unpack(connection.recv(timeout=max(deadline - time.monotonic(), 0.1)))
     except (OSError, ValueError, WebSocketException) as error:
-        socket.close()
+        connection.close()
         raise ServerError(f"{url}: sent no metadata ({error or type(error).__name__})") from error
 
 
@@ -83,8 +86,8 @@ def _own(metadata: Any, url: str) -> tuple[EnvSpec, int, str] | None:
 
 def served(url: str, seconds: float = CONNECT) -> tuple[EnvSpec | None, str]:
     """For which environment the server's policy is, and its content hash; None and "" where it does not say."""
-    socket, metadata = connect(url, seconds)
-    socket.close()
+    opened, metadata = connect(url, seconds)
+    opened.close()
     own = _own(metadata, url)
     return (None, "") if own is None else (own[0], own[2])
 
@@ -128,7 +131,7 @@ class RemoteActor:
         self._sockets[0] = self._connect()
 
     def _connect(self) -> Any:
-        socket, metadata = connect(self.url, self.connect_seconds)
+        opened, metadata = connect(self.url, self.connect_seconds)
         try:
             own = _own(metadata, self.url)
             if own is None and self.adapter is None:
@@ -148,9 +151,9 @@ class RemoteActor:
                 self.content = own[2]
                 self.execute = self._wanted or own[1]
         except ValueError:
-            socket.close()
+            opened.close()
             raise
-        return socket
+        return opened
 
     def reset(self, mask: npt.NDArray[np.bool_], seeds: npt.NDArray[np.int64], instructions: Sequence[str]) -> None:
         for i in np.flatnonzero(mask):
@@ -166,20 +169,24 @@ class RemoteActor:
         asked = [i for i, o in enumerate(observations) if o is not None]
         deadline = time.monotonic() + self.timeout
         answers = {}
+        # a server that takes no request, or gives its answer byte by byte, has until then, too
+        alarm = threading.Timer(self.timeout + 0.05, self._cut)
+        alarm.start()
         try:
             for i in asked:
                 self._sockets[i].send(pack(self._request(i, observations[i])))  # type: ignore[arg-type]
             for i in asked:
                 answers[i] = self._chunk(self._sockets[i].recv(timeout=max(deadline - time.monotonic(), 0.001)))
-        except TimeoutError as error:
-            self.close()
-            raise ServerError(f"{self.url}: no answer within {self.timeout:g} s") from error
         except (ServerError, ValueError) as error:
             self.close()
-            raise ServerError(f"{self.url}: {error}") from error
+            raise ServerError(f"{self.url}: {one_line(error)}") from error
         except (OSError, WebSocketException) as error:
             self.close()
+            if isinstance(error, TimeoutError) or time.monotonic() >= deadline:
+                raise ServerError(f"{self.url}: no answer within {self.timeout:g} s") from error
             raise ServerError(f"{self.url}: the connection broke ({error or type(error).__name__})") from error
+        finally:
+            alarm.cancel()
         lengths = {len(chunk) for chunk in answers.values()}
         K = min(lengths, default=1)
         if self.adapter is not None:
@@ -188,6 +195,13 @@ class RemoteActor:
         for i, chunk in answers.items():
             chunks[i] = chunk[:K] if self.adapter is None else self._grippers[i].actions(chunk[:K])
         return chunks
+
+    def _cut(self) -> None:
+        """End every connection below the protocol, whatever its thread waits for."""
+        for connection in self._sockets:
+            if connection is not None:
+                with suppress(OSError):
+                    connection.socket.shutdown(socket.SHUT_RDWR)
 
     def _request(self, i: int, observation: Observation) -> dict[str, Any]:
         if self.adapter is not None:
@@ -208,20 +222,22 @@ class RemoteActor:
         if not isinstance(actions, np.ndarray) or actions.ndim != 2 or actions.dtype.kind != "f" or len(actions) < 1:
             found = f"{actions.dtype} {actions.shape}" if isinstance(actions, np.ndarray) else type(actions).__name__
             raise ServerError(f"the answer's {key!r} is {found}, expected float (K, {width})")
-        if actions.shape[1] < width or not np.isfinite(actions).all():
+        with np.errstate(over="ignore"):
+            numbers: npt.NDArray[np.float32] = actions[:, :width].astype(np.float32)
+        if actions.shape[1] < width or not np.isfinite(numbers).all():
             raise ServerError(f"the answer's {key!r} {actions.shape} is too narrow for {width} numbers, or not finite")
         if self.execute > len(actions):
             raise ServerError(f"{len(actions)} actions, fewer than the {self.execute} to execute")
-        return actions[:, :width].astype(np.float32)
+        return numbers
 
     def close(self) -> None:
         """End every connection; the next `reset` opens them anew."""
         from websockets.exceptions import WebSocketException
 
-        for i, socket in enumerate(self._sockets):
-            if socket is not None:
+        for i, connection in enumerate(self._sockets):
+            if connection is not None:
                 try:
-                    socket.close()
+                    connection.close()
                 except (OSError, WebSocketException):
                     pass  # it is gone either way
             self._sockets[i] = None

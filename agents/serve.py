@@ -5,7 +5,8 @@
 
 On connect it sends metadata: {"foresight": {"spec": EnvSpec json, "execute": steps of a chunk that are executed,
 "content": SHA-256 of the policy}}. A request is {"observation/<camera>": uint8 (H, W, 3), "observation/state": float32
-(P,), "prompt": str} and, at the first step of an episode, "seed": int, which restarts the policy's noise. The answer is
+(P,), "prompt": str} and, at the first step of an episode, "seed": int, which restarts the policy's noise (clients that
+know of no seed, as openpi's own, need not send one). The answer is
 {"actions": float32 (K, A)}. A picture of another size is resized. What is refused is answered by a text message, and
 the connection ends. There is no password: the server listens on this machine alone unless `host` says otherwise.
 """
@@ -14,24 +15,31 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 import traceback
+from bisect import insort
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
-from http import HTTPStatus
+from contextlib import suppress
+from dataclasses import dataclass, field, fields
 from math import inf
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from agents.door import guard
 from agents.make import load_policy, policy_content
-from agents.wire import MAX_MESSAGE, REMOTE_EXTRA, pack, unpack
-from episodes.images import resized
+from agents.requests import FirstSeeds, Refused, decode
+from agents.wire import MAX_MESSAGE, REMOTE_EXTRA, pack
 from episodes.settings import require, require_one_of
-from episodes.types import MAX_PIXELS, EnvSpec, Observation
+from episodes.types import Observation
 
 GATHER = 0.004  # s that a request waits for those of the other clients
+READERS = 2  # threads that read requests, so that a large one keeps nobody else waiting
+SEND = 30.0  # s in which a client has to take its answer
+IDLE = 60.0  # s of silence after which a client's slot may be given to another one
+WAITING = 256  # connections besides the slots, which have asked nothing yet
 INDICATORS = {"negative": 0, "positive": 1, "null": 2}  # episodes.labels
 
 
@@ -44,7 +52,7 @@ class ServeConfig:
     port: int = 8000  # 0: any free one
     indicator: str = "own"  # advantage token to act with: negative, positive, null; own: the checkpoint's
     guidance: float = 0.0  # classifier-free guidance weight; 1: none, 0: the checkpoint's
-    slots: int = 64  # clients at a time
+    slots: int = 64  # clients that ask at a time
     device: str = "cpu"
 
     def __post_init__(self) -> None:
@@ -52,41 +60,25 @@ class ServeConfig:
         require_one_of(self, indicator=("own", *INDICATORS))
 
 
-class Refused(Exception):
-    """A request that cannot be answered; its text goes to the client."""
+_Request = tuple[int, Observation, int | None, "asyncio.Future[Any]"]  # slot, observation, seed, its answer
 
 
-def read_request(message: Any, spec: EnvSpec) -> tuple[Observation, int | None]:
-    """The observation of a request, and the seed where an episode begins; Refused: what is missing or wrong."""
-    if not isinstance(message, dict):
-        raise Refused(f"request is {type(message).__name__}, expected a dict")
-    images = {}
-    for camera in spec.cameras:
-        image = message.get(f"observation/{camera}")
-        if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-            raise Refused(f"observation/{camera} is {_described(image)}, expected uint8 (H, W, 3)")
-        if not 1 <= min(image.shape[:2]) <= max(image.shape[:2]) <= MAX_PIXELS:
-            raise Refused(f"observation/{camera} is {_described(image)}; sides of 1 to {MAX_PIXELS} pixels are read")
-        images[camera] = resized(image, spec.image_size)
-    state = message.get("observation/state")
-    if not isinstance(state, np.ndarray) or state.dtype.kind != "f" or state.shape != (spec.proprio_dim,):
-        raise Refused(f"observation/state is {_described(state)}, expected float ({spec.proprio_dim},)")
-    if not np.isfinite(state).all():
-        raise Refused("observation/state is not finite")
-    prompt, seed = message.get("prompt"), message.get("seed")
-    if not isinstance(prompt, str):
-        raise Refused(f"prompt is {_described(prompt)}, expected text")
-    if seed is not None and (type(seed) is not int or not 0 <= seed < 2**63):
-        raise Refused(f"seed is {seed!r:.40}, expected a whole number from 0")
-    return Observation(images, state.astype(np.float32), prompt), seed
+@dataclass(eq=False)
+class _Client:
+    """A connection; it has a slot of the policy from its first request on."""
 
-
-def _described(value: Any) -> str:
-    return f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
+    socket: Any
+    slot: int | None = None
+    busy: bool = False
+    heard: float = field(default_factory=time.monotonic)
+    closing: Any = None
 
 
 class PolicyServer:
-    """Answers websocket clients with a policy's action chunks; each connection is one slot of the policy.
+    """Answers websocket clients with a policy's action chunks; each connection that asks is one slot of the policy.
+
+    The noise of a client that sends no seed comes from its first request (FirstSeeds). A request that the policy cannot
+    answer ends its own client's connection only. Where all slots are taken, one silent for IDLE seconds makes room.
 
     Usage: asyncio.run(PolicyServer(policy, port=8000).run())
     """
@@ -94,11 +86,14 @@ class PolicyServer:
     def __init__(
         self, policy: Any, host: str = "127.0.0.1", port: int = 8000, slots: int = 64, content: str = ""
     ) -> None:
-        self.content = content
-        self.policy, self.host, self.port, self.slots = policy, host, port, slots
+        self.policy, self.host, self.port, self.slots, self.content = policy, host, port, slots, content
         self.largest = 0  # requests answered by one call of the policy so far
+        self.patience = IDLE
         self._free = list(range(slots))
+        self._clients: set[_Client] = set()
+        self._first = FirstSeeds()
         self._thread = ThreadPoolExecutor(1)  # the policy is asked by one thread, the connections stay alive meanwhile
+        self._readers = ThreadPoolExecutor(READERS)
 
     async def run(self, ready: Any = None) -> None:
         """Serve until cancelled; `ready(port)` is called once clients can connect."""
@@ -107,7 +102,7 @@ class PolicyServer:
         except ImportError as error:
             raise ImportError(f"a policy server needs websockets; install it with: {REMOTE_EXTRA}") from error
 
-        self._queue: asyncio.Queue[tuple[int, Observation, int | None, asyncio.Future[Any]]] = asyncio.Queue()
+        self._queue: asyncio.Queue[_Request] = asyncio.Queue()
         batches = asyncio.ensure_future(self._batches())
         try:
             async with serve(
@@ -116,7 +111,8 @@ class PolicyServer:
                 self.port,
                 compression=None,
                 max_size=MAX_MESSAGE,
-                process_request=_health,
+                max_queue=1,  # messages of a client that are kept while another of it is answered
+                process_request=guard(self.host),
             ) as server:
                 if ready is not None:
                     ready(next(iter(server.sockets)).getsockname()[1])
@@ -124,6 +120,7 @@ class PolicyServer:
         finally:
             batches.cancel()
             self._thread.shutdown(wait=False)
+            self._readers.shutdown(wait=False)
 
     def metadata(self) -> dict[str, Any]:
         own = {"spec": self.policy.spec.to_json(), "execute": int(self.policy.execute), "content": self.content}
@@ -132,67 +129,137 @@ class PolicyServer:
     async def _client(self, socket: Any) -> None:
         from websockets.exceptions import ConnectionClosed
 
-        if not self._free:
-            await socket.close(1013, f"all {self.slots} slots are taken")
+        client = _Client(socket)
+        if len(self._clients) >= self.slots + WAITING and not self._part(without_slot=True):
+            await socket.close(1013, "too many connections")
             return
-        slot = self._free.pop(0)
+        self._clients.add(client)
         try:
-            await socket.send(pack(self.metadata()))
+            await self._say(socket, pack(self.metadata()))
             async for data in socket:
-                try:
-                    observation, seed = read_request(unpack(data), self.policy.spec)
-                    answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-                    await self._queue.put((slot, observation, seed, answer))
-                    await socket.send(pack({"actions": await answer}))
-                except (Refused, ValueError) as error:
-                    await socket.send(str(error))
-                    await socket.close(1008, "request refused")
-                    return
-                except ConnectionClosed:
-                    return
-                except Exception as error:  # the policy's own; the client is told, the server goes on
-                    await socket.send(f"the policy failed: {type(error).__name__}: {error}")
-                    await socket.close(1011, "the policy failed")
-                    return
+                client.busy = True
+                await self._answer(client, data)
+                client.busy, client.heard = False, time.monotonic()
+        except (Refused, ValueError) as error:
+            await self._end(socket, 1008, "request refused", str(error))
+        except (ConnectionClosed, TimeoutError):
+            pass
+        except Exception as error:  # the policy's own; the client is told, the server goes on
+            await self._end(socket, 1011, "the policy failed", f"the policy failed: {type(error).__name__}: {error}")
         finally:
-            self._free.append(slot)
-            self._free.sort()
+            self._clients.discard(client)
+            if client.slot is not None:
+                insort(self._free, client.slot)
+
+    async def _answer(self, client: _Client, data: str | bytes) -> None:
+        loop = asyncio.get_running_loop()
+        observation, seed = await loop.run_in_executor(self._readers, decode, data, self.policy.spec)
+        if client.slot is None:  # only now: a connection that asks nothing takes no slot from one that does
+            client.slot = self._slot()
+            if seed is None:
+                seed = self._first.seed(data)
+        answer: asyncio.Future[Any] = loop.create_future()
+        await self._queue.put((client.slot, observation, seed, answer))
+        await self._say(client.socket, pack({"actions": await answer}))
+
+    def _slot(self) -> int:
+        if not self._free:
+            self._part(without_slot=False)
+        if not self._free:
+            raise Refused(f"all {self.slots} slots are taken; try again later, or start the server with more slots")
+        return self._free.pop(0)
+
+    def _part(self, without_slot: bool) -> bool:
+        """End the connection that has been silent longest, if it may be ended; its slot is free then."""
+        silent = [c for c in self._clients if not c.busy and (c.slot is None) == without_slot]
+        oldest = min(silent, key=lambda c: c.heard, default=None)
+        if oldest is None or (not without_slot and time.monotonic() - oldest.heard < self.patience):
+            return False
+        self._clients.discard(oldest)
+        if oldest.slot is not None:
+            insort(self._free, oldest.slot)
+            oldest.slot = None
+        oldest.closing = asyncio.ensure_future(oldest.socket.close(1013, "silent for long while others waited"))
+        return True
+
+    async def _say(self, socket: Any, message: str | bytes) -> None:
+        """Send within SEND seconds: a client that never reads is left."""
+        await asyncio.wait_for(socket.send(message), SEND)
+
+    async def _end(self, socket: Any, code: int, reason: str, text: str) -> None:
+        from websockets.exceptions import ConnectionClosed
+
+        with suppress(ConnectionClosed, TimeoutError):
+            await self._say(socket, text)
+            await socket.close(code, reason)
 
     async def _batches(self) -> None:
         while True:
             waiting = [await self._queue.get()]
-            if self.slots - len(self._free) > 1:
+            if len(self._clients) > 1:
                 await asyncio.sleep(GATHER)
             while not self._queue.empty():
                 waiting.append(self._queue.get_nowait())
-            try:
-                chunks = await asyncio.get_running_loop().run_in_executor(self._thread, self._act, waiting)
-            except Exception as error:  # every client that waits is told, and who runs the server sees where it failed
-                traceback.print_exc()
-                for *_, answer in waiting:
-                    if not answer.done():
-                        answer.set_exception(error)
-                continue
+            found = await asyncio.get_running_loop().run_in_executor(self._thread, self._act, waiting)
             for slot, _, _, answer in waiting:
-                if not answer.done():  # its client may have gone
-                    answer.set_result(chunks[slot])
+                if answer.done():  # its client has gone
+                    continue
+                if isinstance(found[slot], Exception):
+                    answer.set_exception(found[slot])
+                else:
+                    answer.set_result(found[slot])
 
-    def _act(self, waiting: Sequence[tuple[int, Observation, int | None, Any]]) -> Any:
+    def _act(self, waiting: Sequence[_Request]) -> dict[int, Any]:
+        """The chunk of each request, by slot, or the exception that only this request is to blame for."""
+        try:
+            mask, seeds, prompts = np.zeros(self.slots, bool), np.zeros(self.slots, np.int64), [""] * self.slots
+            for slot, observation, seed, _ in waiting:
+                prompts[slot] = observation.instruction
+                if seed is not None:
+                    mask[slot], seeds[slot] = True, seed
+            if mask.any():
+                self.policy.reset(mask, seeds, prompts)
+            self.largest = max(self.largest, len(waiting))
+            return self._each(waiting)
+        except Exception as error:  # every client that waits is told, and who runs the server sees where it failed
+            traceback.print_exc()
+            return {slot: error for slot, *_ in waiting}
+
+    def _each(self, waiting: Sequence[_Request]) -> dict[int, Any]:
+        """One call of the policy for all; where it fails, those it fails for alone are left out and the rest asked."""
+        noise = self._noise_of(waiting)
+        try:
+            return self._asked(waiting)
+        except Exception as error:
+            if len(waiting) == 1:
+                if not isinstance(error, ValueError):
+                    traceback.print_exc()
+                return {waiting[0][0]: error}
+        failed = {}
+        for request in waiting:
+            self._restore(noise)
+            failed |= {k: v for k, v in self._each([request]).items() if isinstance(v, Exception)}
+        self._restore(noise)
+        others = [request for request in waiting if request[0] not in failed]
+        if len(others) == len(waiting):  # it is only together that they are too much
+            return {k: v for request in waiting for k, v in self._each([request]).items()}
+        return failed | (self._each(others) if others else {})
+
+    def _asked(self, waiting: Sequence[_Request]) -> dict[int, Any]:
         observations: list[Observation | None] = [None] * self.slots
-        mask, seeds, prompts = np.zeros(self.slots, bool), np.zeros(self.slots, np.int64), [""] * self.slots
-        for slot, observation, seed, _ in waiting:
-            observations[slot], prompts[slot] = observation, observation.instruction
-            if seed is not None:
-                mask[slot], seeds[slot] = True, seed
-        if mask.any():
-            self.policy.reset(mask, seeds, prompts)
-        self.largest = max(self.largest, len(waiting))
-        return self.policy.act(observations)
+        for slot, observation, *_ in waiting:
+            observations[slot] = observation
+        chunks = self.policy.act(observations)
+        wrong = ValueError("the policy's answer to this observation is not finite")
+        return {slot: chunks[slot] if np.isfinite(chunks[slot]).all() else wrong for slot, *_ in waiting}
 
+    def _noise_of(self, waiting: Sequence[_Request]) -> dict[int, Any]:
+        generators = getattr(self.policy, "_noise", None)  # of any Actor: those without noise have none
+        return {slot: generators[slot].bit_generator.state for slot, *_ in waiting} if generators else {}
 
-def _health(connection: Any, request: Any) -> Any:
-    """GET /healthz is answered OK, as openpi's server does."""
-    return connection.respond(HTTPStatus.OK, "OK\n") if request.path == "/healthz" else None
+    def _restore(self, noise: dict[int, Any]) -> None:
+        for slot, state in noise.items():
+            self.policy._noise[slot].bit_generator.state = state
 
 
 def load(settings: ServeConfig) -> Any:

@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
+from agents.door import guard
 from agents.remote import ServerError
 from agents.wire import MAX_MESSAGE, REMOTE_EXTRA, pack, unpack
 from envs.simpler.catalogue import SIMPLER_TASKS
@@ -116,7 +117,14 @@ class Door:
             self._leave.wait()
 
         self._server = serve(
-            meet, "127.0.0.1", port, compression=None, max_size=MAX_MESSAGE, ping_interval=None, close_timeout=1.0
+            meet,
+            "127.0.0.1",
+            port,
+            compression=None,
+            max_size=MAX_MESSAGE,
+            ping_interval=None,
+            close_timeout=1.0,
+            process_request=guard("127.0.0.1"),
         )
         self.url = f"ws://127.0.0.1:{self._server.socket.getsockname()[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)

@@ -1,0 +1,77 @@
+"""What a policy server reads: one request of one client, checked before the policy sees it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from typing import Any
+
+import numpy as np
+
+from agents.wire import unpack
+from episodes.images import resized
+from episodes.types import MAX_PIXELS, EnvSpec, Observation
+
+MAX_PROMPT = 4096  # characters
+REMEMBERED = 4096  # first requests
+
+
+class Refused(Exception):
+    """A request that cannot be answered; its text goes to the client."""
+
+
+def decode(data: str | bytes, spec: EnvSpec) -> tuple[Observation, int | None]:
+    """The request in one message; Refused or ValueError: what is wrong with it."""
+    return read_request(unpack(data), spec)
+
+
+def read_request(message: Any, spec: EnvSpec) -> tuple[Observation, int | None]:
+    """The observation of a request, and the seed where an episode begins; Refused: what is missing or wrong."""
+    if not isinstance(message, dict):
+        raise Refused(f"request is {type(message).__name__}, expected a dict")
+    images = {}
+    for camera in spec.cameras:
+        image = message.get(f"observation/{camera}")
+        if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise Refused(f"observation/{camera} is {_described(image)}, expected uint8 (H, W, 3)")
+        if not 1 <= min(image.shape[:2]) <= max(image.shape[:2]) <= MAX_PIXELS:
+            raise Refused(f"observation/{camera} is {_described(image)}; sides of 1 to {MAX_PIXELS} pixels are read")
+        images[camera] = resized(image, spec.image_size)
+    state = message.get("observation/state")
+    if not isinstance(state, np.ndarray) or state.dtype.kind != "f" or state.shape != (spec.proprio_dim,):
+        raise Refused(f"observation/state is {_described(state)}, expected float ({spec.proprio_dim},)")
+    with np.errstate(over="ignore"):
+        proprio = state.astype(np.float32)
+    if not np.isfinite(proprio).all():
+        raise Refused("observation/state is not finite in float32")
+    prompt, seed = message.get("prompt"), message.get("seed")
+    if not isinstance(prompt, str):
+        raise Refused(f"prompt is {_described(prompt)}, expected text")
+    if len(prompt) > MAX_PROMPT:
+        raise Refused(f"prompt has {len(prompt)} characters; at most {MAX_PROMPT} are read")
+    if seed is not None and (type(seed) is not int or not 0 <= seed < 2**63):
+        raise Refused(f"seed is {seed!r:.40}, expected a whole number from 0")
+    return Observation(images, proprio, prompt), seed
+
+
+def _described(value: Any) -> str:
+    return f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
+
+
+class FirstSeeds:
+    """The noise seeds of clients that send none (openpi's own): from a connection's first request.
+
+    It depends on the request's bytes and on how often the same first request came before, so that what other clients
+    send changes nothing, and two that see the same have noise of their own.
+    """
+
+    def __init__(self) -> None:
+        self._seen: OrderedDict[bytes, int] = OrderedDict()
+
+    def seed(self, data: str | bytes) -> int:
+        key = hashlib.sha256(data.encode() if isinstance(data, str) else data).digest()
+        times = self._seen.pop(key, 0)
+        self._seen[key] = times + 1
+        if len(self._seen) > REMEMBERED:
+            self._seen.popitem(last=False)
+        return int.from_bytes(hashlib.sha256(key + times.to_bytes(8, "big")).digest()[:8], "big") >> 1
