@@ -235,7 +235,7 @@ class PolicyServer:
                 if not isinstance(error, ValueError):
                     traceback.print_exc()
                 return {waiting[0][0]: error}
-        failed = {}
+        failed: dict[int, Exception] = {}
         for request in waiting:
             self._restore(noise)
             failed |= {k: v for k, v in self._each([request]).items() if isinstance(v, Exception)}
