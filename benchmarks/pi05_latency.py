@@ -27,7 +27,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from agents.pi05_model import Pi05Config, Pi05Model
-from experiments import schemas
+from experiments.loop import schemas
 from networks.flow_matching import integrate
 
 

@@ -38,8 +38,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from agents.videovla_model import VideoVlaModel
-from experiments import schemas
-from experiments.plan_models import ACTIONS, PROPRIO, Planned, latent_channels, planned_policy, planned_value
+from experiments.loop import schemas
+from experiments.models.plan import ACTIONS, PROPRIO, Planned, latent_channels, planned_policy, planned_value
 from networks.clips import side_by_side
 from networks.cogvideox import diffusion_schedule
 from networks.cogvideox_vae import VideoEncoder

@@ -34,8 +34,8 @@ from envs.robosuite_env import RoboSuiteEnv
 from envs.rollout import Trial, rollout
 from envs.viewed import Viewed
 from episodes.store import EpisodeStore
-from experiments import schemas
-from experiments.schemas import CONF
+from experiments.loop import schemas
+from experiments.loop.schemas import CONF
 from valuefns.make import make_value
 from valuefns.protocol import ValueFunction
 from valuefns.shaping.terms import ShapingConfig

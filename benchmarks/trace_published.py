@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from agents.pi05_model import Pi05Config
-from experiments.plan_models import Planned, planned_policy, planned_value
+from experiments.models.plan import Planned, planned_policy, planned_value
 from networks.latents import LatentsConfig
 from networks.memory import GIB
 from networks.planner import footprint

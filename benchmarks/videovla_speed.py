@@ -28,7 +28,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from agents.videovla_model import VideoVlaConfig, VideoVlaModel
-from experiments import schemas
+from experiments.loop import schemas
 from networks.cogvideox import CogVideoXConfig
 from networks.cogvideox_vae import CogVideoXVAEConfig, VideoEncoder
 from networks.text import T5Embedder

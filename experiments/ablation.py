@@ -20,7 +20,7 @@ import hydra
 from omegaconf import DictConfig
 
 from experiments.bench import schemas
-from experiments.checks import refusing
+from experiments.loop.checks import refusing
 from experiments.studies import policy_ablation, value_ablation
 
 schemas.register()

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from experiments.doctor_checks import CHECKS, PROBLEM, Finding
+from experiments.models.doctor import CHECKS, PROBLEM, Finding
 
 COLOURS = {"ok": "green", "note": "cyan", "warning": "yellow", PROBLEM: "red"}
 

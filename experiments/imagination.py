@@ -31,12 +31,12 @@ from episodes import seeds
 from episodes.files import write_atomic
 from episodes.intervals import bootstrap_mean
 from episodes.types import Episode, Observation
-from experiments.checks import check_device, refusing
-from experiments.motion import MotionConfig, motion_similarity
+from experiments.loop.checks import check_device, refusing
+from experiments.loop.run_folder import command_line, write_json
+from experiments.loop.schemas import TaskConfig
+from experiments.loop.stages import make_env
+from experiments.models.motion import MotionConfig, motion_similarity
 from experiments.report.video import draw_video
-from experiments.run_folder import command_line, write_json
-from experiments.schemas import TaskConfig
-from experiments.stages import make_env
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:

@@ -24,8 +24,8 @@ from episodes.files import cache_entry, refuse_link, remove, sha256_file
 from episodes.intervals import bootstrap_mean
 from episodes.labels import Labels
 from episodes.store import EpisodeStore
-from experiments.checks import check_device, refusing
-from experiments.run_folder import read_json, write_json
+from experiments.loop.checks import check_device, refusing
+from experiments.loop.run_folder import read_json, write_json
 from valuefns.bench.metrics import sampled, voc
 from valuefns.bench.probes import PROBES, ProbeConfig
 from valuefns.make import load_value, make_value

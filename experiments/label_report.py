@@ -26,10 +26,10 @@ from agents.phases import progress_phases
 from episodes.files import write_atomic
 from episodes.labels import Labels
 from episodes.store import Episodes, EpisodeStore
-from experiments import schemas
-from experiments.checks import refusing
+from experiments.loop import schemas
+from experiments.loop.checks import refusing
+from experiments.loop.run_folder import read_json
 from experiments.report.labels import kept_figure
-from experiments.run_folder import read_json
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:

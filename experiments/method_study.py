@@ -22,11 +22,11 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from agents.evaluate import summarise
-from experiments import schemas
-from experiments.checks import check_common, refusing
-from experiments.pinned import pin
-from experiments.schemas import MethodStudyConfig
-from experiments.stages import collect
+from experiments.loop import schemas
+from experiments.loop.checks import check_common, refusing
+from experiments.loop.pinned import pin
+from experiments.loop.schemas import MethodStudyConfig
+from experiments.loop.stages import collect
 from experiments.studies import methods
 from experiments.studies.arms import Arm
 from experiments.studies.engine import make, missing, one_writer

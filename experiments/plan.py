@@ -19,10 +19,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
-from experiments import schemas
-from experiments.checks import refusing
-from experiments.plan_models import Planned, planned_policy, planned_value
-from experiments.schemas import PlanConfig
+from experiments.loop import schemas
+from experiments.loop.checks import refusing
+from experiments.loop.schemas import PlanConfig
+from experiments.models.plan import Planned, planned_policy, planned_value
 from networks.memory import GIB
 from networks.planner import Footprint, footprint, table
 

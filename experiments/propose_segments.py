@@ -20,10 +20,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from episodes.files import write_atomic
 from episodes.store import EpisodeStore
-from experiments import schemas
-from experiments.checks import refusing
+from experiments.loop import schemas
+from experiments.loop.checks import refusing
+from experiments.loop.schemas import ProposeSegmentsConfig
 from experiments.review.server import PROPOSALS
-from experiments.schemas import ProposeSegmentsConfig
 from valuefns.gvl.backend import make_backend
 from valuefns.gvl.frames import batches
 from valuefns.gvl.segments import Proposal, SegmentQuestion, propose

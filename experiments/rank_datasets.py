@@ -26,10 +26,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from episodes.files import write_atomic
 from episodes.store import Episodes, EpisodeStore
-from experiments import schemas
-from experiments.checks import refusing
-from experiments.run_folder import RunFolder, write_json
-from experiments.schemas import RankDatasetsConfig
+from experiments.loop import schemas
+from experiments.loop.checks import refusing
+from experiments.loop.run_folder import RunFolder, write_json
+from experiments.loop.schemas import RankDatasetsConfig
 from networks.latents import LatentsConfig
 from valuefns.gvl.quality import Quality, dataset_quality, keep
 from valuefns.gvl.success import THRESHOLDS, threshold_sweep

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from experiments.checks import refusing
+from experiments.loop.checks import refusing
 
 REAL = Path(__file__).with_name("simpler_real.yaml")
 

@@ -32,17 +32,17 @@ from episodes.intervals import paired_bootstrap
 from episodes.labels import Labels
 from episodes.store import EpisodeStore
 from episodes.workers import map_jobs
-from experiments import schemas
 from experiments.bench.sight import make_pairs, measure_sight
-from experiments.checks import check, refusing
-from experiments.pinned import pin
+from experiments.loop import schemas
+from experiments.loop.checks import check, refusing
+from experiments.loop.pinned import pin
+from experiments.loop.run_folder import RunFolder, write_json
+from experiments.loop.schemas import RecapSimConfig
+from experiments.loop.stages import ArmJob, collect, report_labels, run_arm, score
+from experiments.loop.value_report import truths, value_metrics, write_frames
+from experiments.loop.videos import draw_run_videos
 from experiments.report.page import write_report
-from experiments.run_folder import RunFolder, write_json
-from experiments.schemas import RecapSimConfig
-from experiments.stages import ArmJob, collect, report_labels, run_arm, score
 from experiments.studies.arms import Arm
-from experiments.value_report import truths, value_metrics, write_frames
-from experiments.videos import draw_run_videos
 
 schemas.register()
 

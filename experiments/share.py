@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.checks import refusing
-from experiments.run_folder import read_json
+from experiments.loop.checks import refusing
+from experiments.loop.run_folder import read_json
 from networks.sharing import CardFacts, push_to_hub, save_pretrained
 
 

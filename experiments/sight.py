@@ -25,13 +25,13 @@ from episodes.store import EpisodeStore
 from experiments.bench import schemas as bench_schemas
 from experiments.bench.schemas import SightConfig
 from experiments.bench.sight import make_pairs, measure_sight
-from experiments.checks import check_common, refusing
-from experiments.pinned import pin
-from experiments.stages import collect, score
+from experiments.loop.checks import check_common, refusing
+from experiments.loop.pinned import pin
+from experiments.loop.stages import collect, score
+from experiments.loop.value_report import truths, value_metrics
 from experiments.studies.engine import Cell, identity, make, missing, one_writer
 from experiments.studies.methods import task_name
 from experiments.studies.sight_table import rebuild
-from experiments.value_report import truths, value_metrics
 
 bench_schemas.register()
 

@@ -31,7 +31,7 @@ from envs.simpler.env import CAMERA, GripperChanges, gripper_of, own_gripper, pr
 from envs.simpler.protocol import SimplerTrial
 from episodes.images import resized
 from episodes.types import Observation
-from experiments.schemas import SimplerSweepConfig
+from experiments.loop.schemas import SimplerSweepConfig
 from experiments.simpler_worker import drawn_size, make_actor, policy_spec, row_of
 
 WORKER = Path(__file__).with_name("simpler_env_worker.py")

@@ -34,9 +34,9 @@ from envs.ledger import TrialLedger
 from envs.simpler.protocol import SETTINGS, SimplerTrial, groups, missing_files, trials, variants
 from episodes.files import write_atomic, writer_lock, writing
 from episodes.workers import map_jobs
-from experiments.checks import refusing
-from experiments.run_folder import digest, write_json
-from experiments.schemas import SimplerSweepConfig
+from experiments.loop.checks import refusing
+from experiments.loop.run_folder import digest, write_json
+from experiments.loop.schemas import SimplerSweepConfig
 from experiments.simpler_tables import markdown, show, summary
 from experiments.simpler_worker import BLOCK, Job, check_tasks, drawn_size, policy_content, run_job
 

@@ -18,7 +18,7 @@ from agents.remote import RemoteActor, ServerError, served, served_spec
 from envs.simpler.catalogue import SIMPLER_TASKS
 from envs.simpler.protocol import SimplerTrial
 from episodes.types import EnvSpec, Episode, Observation
-from experiments.schemas import SimplerSweepConfig
+from experiments.loop.schemas import SimplerSweepConfig
 
 BLOCK = 5  # trials of one task and scene that a worker runs before it reports, at least
 DEFAULT_SIZE = 256  # pixels

@@ -22,11 +22,11 @@ from agents.extraction import bc
 from agents.make import make_policy
 from episodes.labels import Labels
 from episodes.store import EpisodeStore
-from experiments import schemas
-from experiments.checks import check_device, refusing
-from experiments.pinned import pin
-from experiments.run_folder import environment, write_json
-from experiments.schemas import TrainConfig
+from experiments.loop import schemas
+from experiments.loop.checks import check_device, refusing
+from experiments.loop.pinned import pin
+from experiments.loop.run_folder import environment, write_json
+from experiments.loop.schemas import TrainConfig
 from valuefns.make import make_value, reads_latents
 
 schemas.register()

@@ -24,10 +24,10 @@ from experiments.bench import schemas as bench_schemas
 from experiments.bench.files import load_scores, save_scores, saved
 from experiments.bench.schemas import ValueBenchConfig
 from experiments.bench.stages import make_bench, make_pairs, pairs_for, tested_of, trained
-from experiments.checks import check_backend, check_device, refusing
-from experiments.pinned import pin
+from experiments.loop.checks import check_backend, check_device, refusing
+from experiments.loop.pinned import pin
+from experiments.loop.run_folder import RunFolder, write_json
 from experiments.report.bench_page import draw_bench_videos, write_bench_report
-from experiments.run_folder import RunFolder, write_json
 from valuefns.bench.annotations import write_csv
 from valuefns.bench.scorecard import ModelScores, headline, rows_of, score_model
 from valuefns.make import reads_latents

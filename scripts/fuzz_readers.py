@@ -80,9 +80,9 @@ def targets(folder: Path) -> list[Target]:
     from episodes.store import EpisodeStore
     from episodes.store_index import _content
     from episodes.windows import DecodedCache
+    from experiments.loop.run_folder import _facts, write_json
+    from experiments.loop.stages import load_values, save_values
     from experiments.report.files import read_run
-    from experiments.run_folder import _facts, write_json
-    from experiments.stages import load_values, save_values
     from networks.checkpoint import load_tensors, save_tensors
     from networks.latents import LatentEncoder, LatentsConfig, latents_config
     from valuefns.make import load_value

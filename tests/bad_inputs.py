@@ -45,9 +45,9 @@ from episodes.images import decode_png, encode_png
 from episodes.labels import Labels
 from episodes.store import EpisodeStore
 from episodes.windows import DecodedCache
+from experiments.loop.run_folder import _facts, write_json
+from experiments.loop.stages import load_values, make_actor, save_values
 from experiments.report.files import read_run
-from experiments.run_folder import _facts, write_json
-from experiments.stages import load_values, make_actor, save_values
 from networks.checkpoint import load_module, load_tensors, save_module, save_tensors
 from networks.latents import LatentEncoder, LatentsConfig, latents_config
 from valuefns.make import load_value

@@ -28,10 +28,10 @@ from episodes.files import writer_lock
 from episodes.labels import Labels
 from episodes.store import EpisodeStore
 from episodes.windows import DecodedCache
-from experiments import schemas
-from experiments.checks import check
-from experiments.run_folder import write_json
-from experiments.stages import save_values
+from experiments.loop import schemas
+from experiments.loop.checks import check
+from experiments.loop.run_folder import write_json
+from experiments.loop.stages import save_values
 
 
 def tree(folder: Path) -> dict[str, str]:

@@ -9,8 +9,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.errors import ConfigCompositionException
 
-from experiments import schemas
-from experiments.schemas import CONF, RecapSimConfig, resolve
+from experiments.loop import schemas
+from experiments.loop.schemas import CONF, RecapSimConfig, resolve
 from valuefns.make import reads_latents
 
 ROOT = Path(__file__).parent.parent

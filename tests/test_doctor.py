@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from experiments import doctor
-from experiments import doctor_checks as checks
+from experiments.models import doctor as checks
 
 Usage = collections.namedtuple("Usage", "total used free")
 

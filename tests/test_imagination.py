@@ -12,9 +12,9 @@ import small_videovla as small
 
 from agents.videovla import VideoVlaPolicy
 from experiments import imagination
-from experiments.motion import MotionConfig, keypoints, motion_similarity
-from experiments.schemas import TaskConfig
-from experiments.stages import make_env
+from experiments.loop.schemas import TaskConfig
+from experiments.loop.stages import make_env
+from experiments.models.motion import MotionConfig, keypoints, motion_similarity
 
 RNG = np.random.default_rng(0)
 BACKGROUND = RNG.integers(90, 110, (64, 64, 3), dtype=np.uint8)

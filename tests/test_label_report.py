@@ -15,7 +15,7 @@ from episodes.labels import Labels
 from episodes.store import EpisodeStore
 from experiments import label
 from experiments.label_report import main
-from experiments.run_folder import read_json, write_json
+from experiments.loop.run_folder import read_json, write_json
 
 
 @pytest.fixture(scope="module")

@@ -18,15 +18,15 @@ from made_lift import SPEC
 from omegaconf import OmegaConf
 from test_remote import FLOW, Running
 
-import experiments.run_folder as run_folder
+import experiments.loop.run_folder as run_folder
 import experiments.simpler_sweep as sweeps
 from agents.flow import FlowPolicy
 from agents.make import policy_content
 from agents.remote import RemoteActor
 from agents.serve import PolicyServer
 from envs.ledger import TrialLedger
-from experiments.run_folder import RunFolder, revision
-from experiments.schemas import SimplerSweepConfig
+from experiments.loop.run_folder import RunFolder, revision
+from experiments.loop.schemas import SimplerSweepConfig
 from experiments.simpler_worker import row_of
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from test_config import composed
 
-from experiments import pinned
-from experiments.pinned import pin
-from experiments.run_folder import LATER, digest
+from experiments.loop import pinned
+from experiments.loop.pinned import pin
+from experiments.loop.run_folder import LATER, digest
 from experiments.studies.engine import first_difference
 from networks.hub import Found
 from networks.scale import ScaleConfig

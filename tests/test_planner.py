@@ -10,8 +10,8 @@ import tiny
 import torch
 from test_config import composed
 
+from experiments.models.plan import Planned, planned_policy, planned_value
 from experiments.plan import describe
-from experiments.plan_models import Planned, planned_policy, planned_value
 from networks import planner
 from networks.latents import LatentsConfig
 from networks.memory import GIB

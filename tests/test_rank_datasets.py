@@ -12,7 +12,7 @@ from vlm_server import Server, made_episode, serving, truthful
 
 from episodes.store import EpisodeStore
 from experiments import propose_segments, rank_datasets
-from experiments.schemas import CONF
+from experiments.loop.schemas import CONF
 
 
 def run(experiment: str, *overrides: str) -> Path:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 
-from experiments import schemas
+from experiments.loop import schemas
+from experiments.loop.run_folder import write_json
+from experiments.loop.schemas import CONF
 from experiments.reward_shaping import run_all
-from experiments.run_folder import write_json
-from experiments.schemas import CONF
 from experiments.studies.shaping.levels import levels, mean_rank, pooled
 from experiments.studies.shaping.measures import area, to_threshold
 from experiments.studies.shaping.rewards import ARMS, shaping

@@ -280,7 +280,7 @@ def test_own_data_through_the_command(tmp_path: Path) -> None:
 
     from experiments import value_bench
     from experiments.bench import schemas as bench_schemas
-    from experiments.schemas import CONF
+    from experiments.loop.schemas import CONF
 
     store, known = bench(tmp_path / "mine")
     write_csv(tmp_path / "a.csv", [*known[:6], Annotation(6, "hesitation", 3, 99, "lift"), known[7]])
@@ -314,7 +314,7 @@ def test_a_vision_language_model_alone_through_the_command(tmp_path: Path, monke
 
     from experiments import value_bench
     from experiments.bench import schemas as bench_schemas
-    from experiments.schemas import CONF
+    from experiments.loop.schemas import CONF
 
     monkeypatch.chdir(tmp_path)
     made = [vlm_server.made_episode(i, T=T) for i in range(2)]
@@ -365,7 +365,7 @@ def test_ablation_rows_are_checked_and_the_table_comes_from_cells(tmp_path: Path
     from omegaconf import OmegaConf
 
     from experiments.bench import schemas as bench_schemas
-    from experiments.schemas import CONF
+    from experiments.loop.schemas import CONF
     from experiments.studies.ablation_table import table
     from experiments.studies.engine import make
     from experiments.studies.value_ablation import changed, check, row_cell, run_all

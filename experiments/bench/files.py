@@ -11,7 +11,7 @@ import numpy as np
 from episodes.files import write_atomic
 from episodes.settings import from_json
 from episodes.store_index import named
-from experiments.run_folder import read_json, write_json
+from experiments.loop.run_folder import read_json, write_json
 from valuefns.bench.annotations import Annotation
 from valuefns.bench.scorecard import Drop, Failure, ModelScores, Scored
 

@@ -10,7 +10,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
 from episodes.settings import require, require_one_of
-from experiments import schemas
+from experiments.loop import schemas
 from networks.latents import LatentsConfig
 from valuefns.bench.plan import BenchConfig
 

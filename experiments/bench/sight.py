@@ -15,9 +15,9 @@ from envs.ledger import Trial
 from envs.oracles.mix import OracleMix
 from episodes import seeds
 from episodes.store import Episodes
-from experiments.run_folder import digest
-from experiments.schemas import RecapSimConfig
-from experiments.stages import CACHE_FORMAT, fit_latents, make_env, make_oracle
+from experiments.loop.run_folder import digest
+from experiments.loop.schemas import RecapSimConfig
+from experiments.loop.stages import CACHE_FORMAT, fit_latents, make_env, make_oracle
 from valuefns.bench.sight import Sight, across_rows, compare, look, rows, verdict_of
 from valuefns.crossfit import fold_of
 from valuefns.make import load_value, make_value, reads_latents

@@ -14,13 +14,13 @@ from episodes.files import write_atomic
 from episodes.store import Episodes
 from episodes.types import SEGMENTS
 from experiments.bench.files import load_scores
+from experiments.loop.run_folder import write_json
 from experiments.report import bench_plots, facts, plots
 from experiments.report.files import listed_videos
 from experiments.report.page import embedded_videos
 from experiments.report.svg import inline_svg
 from experiments.report.templates import render
 from experiments.report.video import draw_video
-from experiments.run_folder import write_json
 from valuefns.bench.annotations import KINDS
 from valuefns.bench.scorecard import ModelScores, Scored, worst
 

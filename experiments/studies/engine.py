@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 from episodes.files import writer_lock, writing
 from episodes.workers import map_jobs
-from experiments.run_folder import LATER, NOT_IDENTITY, command_line, read_json, write_json
+from experiments.loop.run_folder import LATER, NOT_IDENTITY, command_line, read_json, write_json
 
 J = TypeVar("J")
 AGAIN = "remove it; the study's command makes it anew"

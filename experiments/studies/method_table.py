@@ -12,7 +12,7 @@ import numpy as np
 from agents.evaluate import summarise
 from episodes.files import write_atomic
 from episodes.intervals import bootstrap_mean, paired_bootstrap
-from experiments.run_folder import write_json
+from experiments.loop.run_folder import write_json
 from experiments.studies.arms import Arm
 from experiments.studies.engine import commands, read
 

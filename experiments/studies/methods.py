@@ -9,12 +9,20 @@ from typing import Any
 
 from agents.extraction import labeller
 from episodes.store import EpisodeStore
-from experiments.run_folder import digest
-from experiments.schemas import MethodStudyConfig
-from experiments.stages import ArmJob, load_values, report_labels, run_arm, score, share_first_iteration, train_policy
+from experiments.loop.run_folder import digest
+from experiments.loop.schemas import MethodStudyConfig
+from experiments.loop.stages import (
+    ArmJob,
+    load_values,
+    report_labels,
+    run_arm,
+    score,
+    share_first_iteration,
+    train_policy,
+)
+from experiments.loop.value_report import truths, value_metrics
 from experiments.studies.arms import Arm
 from experiments.studies.engine import Cell, identity
-from experiments.value_report import truths, value_metrics
 from valuefns.constant import ConstantConfig
 
 

@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from episodes.files import one_line, write_atomic
 from experiments.bench.schemas import AblationRowConfig, ValueAblationConfig
 from experiments.bench.stages import fitted, make_bench, tested_of, training_episodes
-from experiments.checks import check_device
+from experiments.loop.checks import check_device
 from experiments.studies.ablation_table import table
 from experiments.studies.engine import Cell, make, missing, one_writer, plain, read
 from valuefns.bench.generate import Bench

@@ -15,7 +15,7 @@ import numpy as np
 from envs.tasks.base import Task
 from episodes import seeds as seed_ranges
 from episodes.types import Episode
-from experiments.schemas import ShapingStudyConfig
+from experiments.loop.schemas import ShapingStudyConfig
 from experiments.studies.engine import plain
 from experiments.studies.shaping.levels import levels
 from experiments.studies.shaping.rewards import ARMS, Reward, shaping

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from episodes.files import write_atomic
-from experiments.run_folder import write_json
+from experiments.loop.run_folder import write_json
 from experiments.studies.engine import commands as made_by
 from experiments.studies.engine import read
 from experiments.studies.shaping.measures import Cells, arm_rows, comparisons, totals_over_tasks

@@ -12,9 +12,9 @@ import numpy.typing as npt
 from agents.extraction import ExtractionConfig
 from episodes.files import cache_entry
 from episodes.store import EpisodeStore
-from experiments.run_folder import digest, read_json, write_json
-from experiments.schemas import RecapSimConfig, ShapingStudyConfig
-from experiments.stages import CACHE_FORMAT, collect, fit_latents
+from experiments.loop.run_folder import digest, read_json, write_json
+from experiments.loop.schemas import RecapSimConfig, ShapingStudyConfig
+from experiments.loop.stages import CACHE_FORMAT, collect, fit_latents
 from experiments.studies.shaping.levels import BINS, levels
 from valuefns.make import make_value
 from valuefns.shaping.readers import version_of

@@ -13,10 +13,10 @@ from envs.ledger import Trial
 from envs.rollout import rollout
 from episodes.store import Episodes
 from episodes.types import SEGMENTS, Episode
+from experiments.loop.run_folder import write_json
+from experiments.loop.schemas import RecapSimConfig
+from experiments.loop.stages import evaluation_seeds, make_actor, make_env
 from experiments.report.video import draw_video
-from experiments.run_folder import write_json
-from experiments.schemas import RecapSimConfig
-from experiments.stages import evaluation_seeds, make_actor, make_env
 from valuefns.make import load_value
 
 

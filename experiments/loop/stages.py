@@ -32,8 +32,8 @@ from episodes.labels import Labels
 from episodes.store import Episodes, EpisodeStore
 from episodes.store_index import named
 from episodes.windows import DecodedCache
-from experiments.run_folder import digest, read_json, write_json
-from experiments.schemas import RecapSimConfig, TaskConfig
+from experiments.loop.run_folder import digest, read_json, write_json
+from experiments.loop.schemas import RecapSimConfig, TaskConfig
 from experiments.studies.arms import TOKENS, Arm
 from networks.latents import LatentEncoder, LatentsConfig, latents_config
 from valuefns.crossfit import cross_fit

@@ -11,7 +11,7 @@ from typing import Any
 from agents.extraction import labeller
 from episodes import seeds
 from episodes.files import one_line
-from experiments.schemas import RecapSimConfig
+from experiments.loop.schemas import RecapSimConfig
 from valuefns.gvl.backend import make_backend
 from valuefns.make import reads_latents
 

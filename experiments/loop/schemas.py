@@ -30,7 +30,7 @@ from valuefns.oracle import OracleConfig
 from valuefns.viva_model import ViVaConfig
 from valuefns.wvm_model import WVMConfig
 
-CONF = str(Path(__file__).parent / "conf")
+CONF = str(Path(__file__).parents[1] / "conf")
 
 
 @dataclass

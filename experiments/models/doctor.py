@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 OK, NOTE, WARNING, PROBLEM = "ok", "note", "warning", "problem"
 NEEDED = ("numpy", "pyarrow", "torch", "diffusers", "transformers", "accelerate", "safetensors", "hydra-core",
           "gymnasium", "robosuite", "mujoco", "av", "pillow", "filelock", "rich")  # fmt: skip

@@ -26,7 +26,7 @@ from networks.scale import ScaleConfig
 
 T = TypeVar("T")
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "peft", "gymnasium", "robosuite", "mujoco", "numpy")
 NOT_IDENTITY = ("runs", "cache", "fresh", "workers", "videos")
