@@ -1,7 +1,7 @@
 """The main job: collect mixed-quality demonstrations, learn a value, improve policies with it, measure, report.
 
     python experiments/recap_sim.py                                   # Lift, tiny, about ten minutes on two CPU cores
-    python experiments/recap_sim.py methods=[bc,awr,recap] valuefn=constant seed=1
+    python experiments/recap_sim.py methods=[success_bc,success_random,awr] seed=1
     python experiments/recap_sim.py +sweep=seeds                      # seeds 0, 1, 2, one run each
     python experiments/recap_sim.py preset=small device=cuda
 
@@ -10,43 +10,26 @@ Every method sees the same demonstrations, takes the same number of gradient ste
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two busy processes with two threads each collapse on two cores
 
 import hydra
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from omegaconf import DictConfig
 
 from agents.evaluate import summarise
-from agents.extraction import labeller
-from episodes.files import write_atomic
-from episodes.intervals import paired_bootstrap
-from episodes.labels import Labels
-from episodes.store import EpisodeStore
 from episodes.workers import map_jobs
-from experiments.bench.sight import make_pairs, measure_sight
 from experiments.loop import schemas
 from experiments.loop.checks import check, refusing
 from experiments.loop.pinned import pin
+from experiments.loop.results import sentence, table, write_results
 from experiments.loop.run_folder import RunFolder, write_json
 from experiments.loop.schemas import RecapSimConfig
 from experiments.loop.stages import ArmJob, collect, report_labels, run_arm, score
-from experiments.loop.value_report import truths, value_metrics, write_frames
-from experiments.loop.videos import draw_run_videos
 from experiments.report.page import write_report
 from experiments.studies.arms import Arm
 
 schemas.register()
-
-SIGHT_EPISODES, SIGHT_PAIRS = 8, 6  # demonstrations a fold, and pairs, on which the value's sight is probed: seconds
 
 
 @hydra.main(config_path="conf", config_name="recap_sim", version_base="1.3")
@@ -92,85 +75,6 @@ def title(settings: RecapSimConfig) -> str:
         f"{settings.task.env_id}: {', '.join(settings.methods)} with value={settings.valuefn.name}, "
         f"policy={settings.policy.name}, latents={settings.latents.name}, preset={settings.preset}"
     )
-
-
-def write_results(
-    run: RunFolder,
-    settings: RecapSimConfig,
-    store: EpisodeStore,
-    values: Sequence[np.ndarray],
-    value_folder: Path,
-    rows: list[dict[str, Any]],
-) -> None:
-    """Write every file the report and later readers need: episodes, frames, metrics, videos, summary."""
-    table = pa.Table.from_pylist(rows)
-    write_atomic(run.path / "episodes.parquet", lambda beside: pq.write_table(table, beside))
-    facts = truths(store)
-    made: list[Labels] = [labeller(m)(store, values, settings.labeller) for m in ("awr", "recap")]
-    write_frames(run.path / "frames.parquet", facts, values, made)
-    metrics = value_metrics(facts, values)
-    held_out = "by models that had not seen the episode" if settings.folds > 1 else "on the episodes it was fitted on"
-    write_json(
-        run.path / "value_metrics.json",
-        {
-            "rows": metrics,
-            "latents": settings.latents.name,
-            "note": f"Values of {len(store)} episodes, scored {held_out}.",
-        },
-    )
-    if not hasattr(settings.valuefn, "backend"):  # every answer of a vision-language model costs
-        pairs = make_pairs(settings, SIGHT_PAIRS)
-        progress = [fact["progress"] for fact in facts]
-        sight = measure_sight(settings, store, values, progress, value_folder, SIGHT_EPISODES, pairs)
-        write_json(run.path / "sight.json", sight)
-    training = sorted(value_folder.glob("fold-*/metrics.jsonl"))
-    training += sorted(run.path.glob("arms/*/train-*/metrics.jsonl"))
-    write_atomic(run.path / "metrics.jsonl", "".join(_staged(source) for source in training))
-    for fold in sorted(value_folder.glob("fold-*/config.json")):
-        shutil.copytree(fold.parent, run.path / "checkpoints" / "value" / fold.parent.name, dirs_exist_ok=True)
-    draw_run_videos(run.path, settings, store, values, facts, value_folder)
-    summary = [summarise(_row_name(name, k), part) for (name, k), part in _by_arm(rows).items()]
-    write_json(run.path / "summary.json", {"command": run.facts["command"], "seed": settings.seed, "rows": summary})
-
-
-def _by_arm(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, int], list[dict[str, Any]]]:
-    arms: dict[tuple[str, int], list[dict[str, Any]]] = {}
-    for row in rows:
-        arms.setdefault((row["arm"], row["iteration"]), []).append(row)
-    return arms
-
-
-def _row_name(arm: str, iteration: int) -> str:
-    return arm if iteration == 0 else f"{arm}@{iteration + 1}"
-
-
-def _staged(source: Path) -> str:
-    """The lines of a training's metrics.jsonl, each with the stage it belongs to."""
-    stage = f"{source.parent.parent.name}/{source.parent.name}"
-    return "".join(json.dumps(json.loads(line) | {"stage": stage}) + "\n" for line in source.read_text().splitlines())
-
-
-def sentence(row: dict[str, Any]) -> str:
-    return (
-        f"{row['method']:<14} {row['success']:.2f} [{row['low']:.2f}, {row['high']:.2f}]  "
-        f"{row['per_hour']:6.0f} per hour  n={row['n']}"
-    )
-
-
-def table(folder: Path) -> str:
-    """The results of a run as text, with each method's paired difference to bc."""
-    rows = json.loads((folder / "summary.json").read_text())["rows"]
-    episodes = _by_arm(pq.read_table(folder / "episodes.parquet").to_pylist())
-    base = episodes.get(("bc", 0))
-    lines = [f"{'method':<14} {'success':>8} {'low':>6} {'high':>6} {'per_hour':>9} {'n':>4}   minus bc (paired, 95 %)"]
-    for row, part in zip(rows, episodes.values(), strict=True):
-        line = f"{row['method']:<14} {row['success']:8.2f} {row['low']:6.2f} {row['high']:6.2f} "
-        line += f"{row['per_hour']:9.0f} {row['n']:4d}"
-        if base and part is not base and len(part) > 1:
-            gain = paired_bootstrap([r["success"] for r in part], [r["success"] for r in base])
-            line += f"   {gain[0]:+.2f} [{gain[1]:+.2f}, {gain[2]:+.2f}]"
-        lines.append(line)
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":
