@@ -12,6 +12,7 @@ from torch import Tensor
 
 from agents.flow_model import FlowConfig, FlowModel
 from agents.policy import Policy
+from episodes.fit import require_actions, require_observation
 from episodes.labels import NEGATIVE, NULL, POSITIVE, Labels
 from episodes.settings import from_json
 from episodes.store import Episodes
@@ -49,6 +50,7 @@ class FlowPolicy(Policy):
         labels.require_for(store)
         self.indicator = POSITIVE if "indicator" in labels else NULL  # never act with a token it has not been shown
         data = DecodedCache(store, cache)
+        require_actions(data.actions, self.spec, f"store {store.path}")
         for name, x in (("proprio", data.proprio), ("action", data.actions)) if not self.started else ():
             getattr(self.model, f"{name}_mean").copy_(torch.as_tensor(x.mean(0)))
             getattr(self.model, f"{name}_std").copy_(torch.as_tensor(x.std(0).clip(min=1e-3)))
@@ -77,6 +79,8 @@ class FlowPolicy(Policy):
         if not asked:
             return chunks
         seen = [o for o in observations if o is not None]
+        for observation in seen:
+            require_observation(observation, self.spec, f"policy {self.name!r}")
         images = np.stack([np.stack([o.images[c] for c in self.spec.cameras]) for o in seen])
         noise = np.stack([self._noise[i].standard_normal((K, A), dtype=np.float32) for i in asked])
         sampled = self.model.sample(

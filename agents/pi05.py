@@ -13,6 +13,7 @@ from torch import Tensor
 from agents.pi05_model import Pi05Config, Pi05Model
 from agents.pi05_text import prompt_tokens, state_bins
 from agents.policy import Policy
+from episodes.fit import require_actions, require_observation
 from episodes.labels import NEGATIVE, NULL, POSITIVE, Labels
 from episodes.settings import from_json
 from episodes.store import Episodes
@@ -76,6 +77,7 @@ class Pi05Policy(Policy):
         labels.require_for(store)
         self.indicator = POSITIVE if "indicator" in labels else NULL  # never act with a text it has not been shown
         data = DecodedCache(store, cache)
+        require_actions(data.actions, self.spec, f"store {store.path}")
         for name, x in (("proprio", data.proprio), ("action", data.actions)) if not self.started else ():
             for end, bound in zip(("low", "high"), quantile_range(x), strict=True):
                 getattr(self.model, f"{name}_{end}").copy_(torch.as_tensor(bound))
@@ -108,6 +110,8 @@ class Pi05Policy(Policy):
         if not asked:
             return chunks
         seen = [o for o in observations if o is not None]
+        for observation in seen:
+            require_observation(observation, self.spec, f"policy {self.name!r}")
         images = np.stack([np.stack([o.images[c] for c in self.spec.cameras]) for o in seen])
         noise = np.stack([self._noise[i].standard_normal(self.model.shape, dtype=np.float32) for i in asked])
         bins = state_bins(np.stack([o.proprio for o in seen]), *self._proprio_range())

@@ -41,7 +41,7 @@ class ShapedVecEnv(VecEnvWrapper):
 
     def __init__(self, venv: VecEnv, source: ValueFunction | Reader, config: ShapingConfig) -> None:
         super().__init__(venv)
-        self.rewarder = Rewarder(source, config, venv.num_envs, self._first)
+        self.rewarder = Rewarder(source, config, venv.num_envs, self._first, venv.observation_space)
 
     @property
     def shaping(self) -> dict[str, Any]:

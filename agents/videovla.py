@@ -16,6 +16,7 @@ from agents.policy import Policy
 from agents.videovla_actions import GRIPPER, from_videovla, gripper_ends, to_videovla
 from agents.videovla_model import VideoVlaConfig, VideoVlaModel
 from episodes.files import cache_entry
+from episodes.fit import require_actions, require_observation
 from episodes.labels import NEGATIVE, NULL, POSITIVE, Labels
 from episodes.settings import from_json
 from episodes.store import Episodes
@@ -79,6 +80,7 @@ class VideoVlaPolicy(Policy):
         self.indicator = POSITIVE if "indicator" in labels else NULL  # never act with a text it has not been shown
         config, training = self.config, self.config.training
         data = DecodedCache(store, cache)
+        require_actions(data.actions, self.spec, f"store {store.path}")
         views = views_of(data, self.cameras)
         if not self.encoder.fitted:
             self._fit_vae(data, views, seed, folder, cache)
@@ -130,6 +132,8 @@ class VideoVlaPolicy(Policy):
         chunks = np.zeros((len(observations), self.config.chunk, self.spec.action_dim), np.float32)
         asked = [i for i, o in enumerate(observations) if o is not None]
         if asked:
+            for observation in (o for o in observations if o is not None):
+                require_observation(observation, self.spec, f"policy {self.name!r}", proprio=False)
             chunks[asked] = self.plan(observations)[0]
         return chunks
 

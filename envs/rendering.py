@@ -16,7 +16,7 @@ import mujoco
 import numpy as np
 import numpy.typing as npt
 
-from envs.backend import NO_GL, choose_gl
+from envs.backend import NO_GL, choose_gl, forked
 from envs.tasks.base import Camera
 
 MODES = ("stock", "fast")
@@ -24,6 +24,12 @@ LARGE_MESH = 400  # faces; the panda's 17 meshes above it are 96 % of its 168,00
 
 
 def _gl_context(width: int, height: int) -> Any:
+    if forked():
+        raise RuntimeError(
+            "this process was forked from one that had loaded EGL, which may never answer after a fork; start the "
+            'workers with context="spawn" (gymnasium.make_vec(..., vector_kwargs={"context": "spawn"}), '
+            'AsyncVectorEnv(..., context="spawn"), SubprocVecEnv(..., start_method="spawn"))'
+        )
     # By name: mujoco.GLContext read MUJOCO_GL when mujoco was first imported, perhaps before choose_gl.
     gl = choose_gl()
     try:

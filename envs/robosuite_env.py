@@ -134,7 +134,7 @@ class RoboSuiteEnv(gym.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.float32]]
         self.observation_space = spaces.Dict(boxes)
         self.action_space = spaces.Box(-1.0, 1.0, (7,), np.float32)
         self._image_size = image_size
-        self._renderer = self._make_renderer(names, image_size) if names else None
+        self._renderer: Any = None  # made at the first picture, where a vector environment's worker can report errors
         self._viewer: Any = None
 
     @property

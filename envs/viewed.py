@@ -19,6 +19,7 @@ class Viewed(gym.Wrapper):
         if not hasattr(env.unwrapped, "look"):
             raise ValueError(f"Viewed: {type(env.unwrapped).__name__} has no look(); give one of foresight's own")
         self.every, self.terminal, self._clock = every, terminal, 0
+        self.view_every = every  # by a name of its own, to be found through other wrappers
 
     def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
         observation, info = self.env.reset(**kwargs)

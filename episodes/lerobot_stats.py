@@ -16,6 +16,7 @@ from episodes import lerobot_layout as layout
 from episodes.files import write_atomic
 from episodes.images import decode_png
 from episodes.store import EpisodeStore
+from episodes.video import all_frames
 
 QUANTILES = {"q01": 0.01, "q10": 0.10, "q50": 0.50, "q90": 0.90, "q99": 0.99}
 IMAGES = 1000  # frames of each camera that are looked at, spread evenly over the store
@@ -48,7 +49,7 @@ def _files(store: EpisodeStore) -> list[Path]:
 
 
 def _numbers(store: EpisodeStore) -> Stats:
-    names = [name for name, f in layout.features(store.spec).items() if f["dtype"] != "image"]
+    names = layout.data_schema(store.spec, "mp4").names
     table = pa.concat_tables([pq.read_table(file, columns=names, partitioning=None) for file in _files(store)])
     stats = {}
     for name in names:
@@ -74,6 +75,9 @@ def _images(store: EpisodeStore) -> Stats:
     frames = sum(row["length"] for row in store.index)
     wanted = np.unique(np.linspace(0, frames - 1, min(frames, IMAGES)).round().astype(int))
     histogram = {camera: np.zeros((3, 256), np.int64) for camera in store.spec.cameras}
+    if store.encoding != "png":
+        _count_videos(store, wanted, histogram)
+        return _of_histograms(histogram, len(wanted))
     first = 0  # dataset-wide index of a row group's first frame
     for path in _files(store):
         file = pq.ParquetFile(path)
@@ -90,7 +94,23 @@ def _images(store: EpisodeStore) -> Stats:
                     image = decode_png(png.as_buffer(), store.spec.image_size)
                     for channel in range(3):
                         counts[channel] += np.bincount(image[..., channel].reshape(-1), minlength=256)
-    return {layout.image_key(c): _of_histogram(counts) | {"count": [len(wanted)]} for c, counts in histogram.items()}
+    return _of_histograms(histogram, len(wanted))
+
+
+def _count_videos(store: EpisodeStore, wanted: npt.NDArray[Any], histogram: dict[str, npt.NDArray[np.int64]]) -> None:
+    for row in store.index:
+        first = row["dataset_from_index"]
+        for camera, counts in histogram.items():
+            at = first
+            for block in all_frames(layout.video_path(store.path, camera, row["episode_index"]), store.spec.image_size):
+                for t in wanted[(wanted >= at) & (wanted < min(at + len(block), first + row["length"]))] - at:
+                    for channel in range(3):
+                        counts[channel] += np.bincount(block[t, ..., channel].reshape(-1), minlength=256)
+                at += len(block)
+
+
+def _of_histograms(histogram: dict[str, npt.NDArray[np.int64]], n: int) -> Stats:
+    return {layout.image_key(c): _of_histogram(counts) | {"count": [n]} for c, counts in histogram.items()}
 
 
 def _of_histogram(counts: npt.NDArray[np.int64]) -> dict[str, Any]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from episodes import lerobot_layout as layout
+from episodes.encoded import EncodedEpisode, remove_videos
 from episodes.files import (
     TEMPORARY,
     atomic,
@@ -31,10 +34,10 @@ from episodes.files import (
 from episodes.store_index import Row, file_of, index_row, index_table, instructions, named, read_index
 from episodes.types import SEGMENTS, EnvSpec, Episode
 
-FORMAT, VERSION = "foresight-episodes", 1
+FORMAT, VERSION, VERSION_VIDEO = "foresight-episodes", 1, 2
 _DTYPES = dict.fromkeys(("proprio", "actions", "rewards", "progress"), "float32") | {"segments": "int8"}
 _DTYPES |= dict.fromkeys(("terminated", "truncated", "intervention"), "bool")
-_WRITTEN = ("data", "meta", "foresight")  # folders
+_WRITTEN = ("data", "meta", "foresight", "videos")  # folders
 _COLUMNS = {"segments": "segment", "intervention": "intervention", "rewards": "next.reward"}
 _COLUMNS |= {"terminated": "next.done", "progress": "progress"}
 
@@ -60,7 +63,12 @@ class Episodes:
 
     @property
     def spec(self) -> EnvSpec:
-        return self._store._spec
+        return self._store._seen
+
+    @property
+    def encoding(self) -> str:
+        """How pictures are kept: "png", "mp4 lossless" or "mp4" (lossy)."""
+        return self._store._encoding
 
     @property
     def path(self) -> Path:
@@ -112,23 +120,30 @@ class EpisodeStore(Episodes):
     Differs from LeRobot: `next.done` is Gymnasium's `terminated` alone, and the final observation is a file of ours.
     """
 
-    def __init__(self, path: str | Path, mode: str = "r") -> None:
+    def __init__(self, path: str | Path, mode: str = "r", image_size: tuple[int, int] | None = None) -> None:
         """Open an existing store, mode "r" to read or "a" to append too.
 
+        image_size: read the pictures at this size (H, W) instead of the stored one, their shape kept and the rest
+        black; the EnvSpec and the content hash are those of what is read, and each episode's `extra` says so.
         Errors (ValueError): not a store, a newer format, a malformed or missing file, mode "a" while another writer is.
         """
         if mode not in ("r", "a"):
             raise ValueError(f"{path}: mode is {mode!r}; use 'r' or 'a'")
+        if mode == "a" and image_size is not None:
+            raise ValueError(f"{path}: image_size is for reading; leave it out to append at the stored size")
         self._path = Path(path)
         self._verified: set[Path] = set()
-        self._files: dict[Path, pq.ParquetFile] = {}
+        self._files: dict[Path, tuple[pq.ParquetFile, list[list[int]]]] = {}
         self._lock: Any = None
-        self._spec = _read_header(self._path)
+        self._spec, self._encoding = _read_header(self._path)
+        self._seen = (
+            self._spec if image_size is None else replace(self._spec, image_size=(image_size[0], image_size[1]))
+        )
         if mode == "a":
             _refuse_linked_folders(self._path)
             self._lock = writer_lock(self._path / layout.LOCK_PATH, str(self._path))
         try:
-            super().__init__(self, read_index(self._path, self._spec))
+            super().__init__(self, read_index(self._path, self._spec, self._encoding))
             self._check_files()
             if mode == "a":
                 self._repair()
@@ -137,14 +152,20 @@ class EpisodeStore(Episodes):
             raise
 
     @classmethod
-    def open(cls, path: str | Path, mode: str = "r") -> EpisodeStore:
-        """The same as EpisodeStore(path, mode)."""
-        return cls(path, mode)
+    def open(cls, path: str | Path, mode: str = "r", image_size: tuple[int, int] | None = None) -> EpisodeStore:
+        """The same as EpisodeStore(path, mode, image_size)."""
+        return cls(path, mode, image_size)
 
     @classmethod
-    def create(cls, path: str | Path, spec: EnvSpec) -> EpisodeStore:
-        """Make an empty store in a new or empty folder and open it for appending; a used folder is a ValueError."""
+    def create(cls, path: str | Path, spec: EnvSpec, encoding: str = "png") -> EpisodeStore:
+        """Make an empty store in a new or empty folder and open it for appending; a used folder is a ValueError.
+
+        encoding: how pictures are kept, "png" in the data files, "mp4 lossless" (H.264 in RGB, the same pixels) or
+        "mp4" (H.264, close to the same pixels) in a video per camera and episode.
+        """
         path = Path(path)
+        if encoding not in layout.ENCODINGS:
+            raise ValueError(f"encoding {encoding!r}: choose {', '.join(layout.ENCODINGS)}")
         _require_unused(path)
         _refuse_linked_folders(path)
         with writing(path):
@@ -153,6 +174,8 @@ class EpisodeStore(Episodes):
         try:
             _require_unused(path)  # two programs may have come here together
             header = {"format": FORMAT, "version": VERSION, "spec": json.loads(spec.to_json())}
+            if encoding != "png":  # programs that know nothing of it refuse the version
+                header |= {"version": VERSION_VIDEO, "encoding": encoding}
             header["spec_sha256"] = _spec_sha256(spec)
             write_atomic(path / layout.HEADER_PATH, json.dumps(header, indent=2) + "\n")
         finally:
@@ -172,18 +195,19 @@ class EpisodeStore(Episodes):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def append(self, episodes: Iterable[Episode]) -> range:
+    def append(self, episodes: Iterable[Episode], reject: Callable[[Episode, ValueError], None] | None = None) -> range:
         """Add episodes as one commit and return their episode indices; on any error nothing is added.
 
-        Episodes are written as they are drawn from the iterable, so they need not fit in memory together.
+        Episodes are written as they are drawn from the iterable, and pictures that are Frames block by block, so that
+        neither need fit in memory. reject: is told of an episode that cannot be stored, which is left out.
         Errors: an episode that does not fit the EnvSpec, or numbers that are not finite, is a ValueError naming it; so
         is a store that is not open for writing.
         """
         if self._lock is None:
             raise ValueError(f"{self._path}: not open for writing; open it with mode='a'")
-        drawn = iter(episodes)
+        start, rows = len(self), list[Row]()
+        drawn = self._encoded(iter(episodes), rows, reject)
         first = next(drawn, None)
-        start = len(self)
         if first is None:
             return range(start, start)
         number = max((file_of(row) for row in self._rows), default=-1) + 1
@@ -191,27 +215,30 @@ class EpisodeStore(Episodes):
         final_path = layout.file_path(self._path, layout.FINAL_PATH, number)
         for path in (data_path, final_path):  # left by an append that failed in this process
             self._forget(path)
-        rows: list[Row] = []
         tasks = instructions(self._rows)
-        with atomic(final_path) as final, atomic(data_path) as data:
+        with atomic(final_path) as final, atomic(data_path) as data, contextlib.closing(drawn):
             with (
-                layout.parquet_writer(data, layout.data_schema(self._spec)) as data_file,
-                layout.parquet_writer(final, layout.final_schema(self._spec)) as final_file,
+                layout.parquet_writer(data, layout.data_schema(self._spec, self._encoding)) as data_file,
+                layout.parquet_writer(final, layout.final_schema(self._spec, self._encoding)) as final_file,
             ):
-                for i, episode in enumerate(itertools.chain([first], drawn), start):
-                    _check(episode, self._spec, f"{self._path}: episode {i} (seed {episode.provenance.seed})")
+                for i, made in enumerate(itertools.chain([first], drawn), start):
+                    episode = made.episode
                     if episode.instruction not in tasks:
                         tasks.append(episode.instruction)
-                    row = index_row(episode, self._spec, i, number, next(reversed(rows or self._rows), None))
-                    task = tasks.index(episode.instruction)
-                    data_file.write_table(layout.data_table(episode, self._spec, i, row["dataset_from_index"], task))
-                    final_file.write_table(layout.final_table(episode, self._spec, i))
-                    rows.append(row)
+                    row = index_row(episode, made.content_sha256, i, number, next(reversed(rows or self._rows), None))
+                    facts = (i, row["dataset_from_index"], tasks.index(episode.instruction))
+                    for begin, end in made.groups():
+                        table = layout.data_table(episode, made.pngs(begin, end), self._spec, facts, begin, end)
+                        data_file.write_table(table)
+                    T = len(episode)
+                    final_file.write_table(layout.final_table(episode, made.pngs(T, T + 1), self._spec, i))
+                    rows.append(row | made.columns)
             sums = {"data_sha256": sha256_file(data), "final_sha256": sha256_file(final)}
         for row in rows:
             row |= sums
         write_atomic(self._path / layout.TASKS_PATH, lambda p: pq.write_table(layout.tasks_table(tasks), p))
-        index_path, table = layout.file_path(self._path, layout.EPISODES_PATH, number), index_table(rows)
+        index_path = layout.file_path(self._path, layout.EPISODES_PATH, number)
+        table = index_table(rows, layout.index_schema(self._spec, self._encoding))
         try:
             # soon statistics of fewer episodes: none are better than wrong ones
             with writing(self._path / layout.STATS_PATH):
@@ -224,6 +251,25 @@ class EpisodeStore(Episodes):
         with suppress(ValueError, OSError):  # derived: the episodes are in, and the next append or opening repairs it
             self._write_info()
         return range(start, len(self))
+
+    def _encoded(
+        self, episodes: Iterator[Episode], rows: list[Row], reject: Callable[[Episode, ValueError], None] | None
+    ) -> Generator[EncodedEpisode, None, None]:
+        """Each episode that fits, its pictures encoded; `rows` grows by one before the next is drawn."""
+        for episode in episodes:
+            i = len(self) + len(rows)
+            try:
+                _check(episode, self._spec, f"{self._path}: episode {i} (seed {episode.provenance.seed})")
+                made = EncodedEpisode(self._path, episode, self._spec, self._encoding, i)
+            except ValueError as error:
+                if reject is None or isinstance(error.__cause__, OSError):  # a full disk is not the episode's fault
+                    raise
+                reject(episode, error)
+                continue
+            try:
+                yield made
+            finally:
+                made.close()
 
     def _withdraw(self, index_path: Path) -> None:
         """Take back a commit that failed, perhaps after its rename: the next append writes to the same data file."""
@@ -240,8 +286,18 @@ class EpisodeStore(Episodes):
         final_path = layout.file_path(self._path, layout.FINAL_PATH, number)
         data = self._group(path, row["data_sha256"], group)
         final = self._group(final_path, row["final_sha256"], group)
+        videos = self._videos(row) if self._encoding != "png" else None
         with named(path):
-            return layout.read_episode(data, final, row, self._spec)
+            return layout.read_episode(data, final, row, self._spec, videos, self._seen.image_size)
+
+    def _videos(self, row: Row) -> dict[str, Path]:
+        """The video of every camera of an episode, its bytes compared with their checksum once."""
+        videos = {}
+        for camera in self._spec.cameras:
+            path = videos[camera] = layout.video_path(self._path, camera, row["episode_index"])
+            with named(path):
+                self._verify(path, row[f"videos/{layout.image_key(camera)}/sha256"])
+        return videos
 
     def _column(self, row: Row, name: str) -> npt.NDArray[Any]:
         path = layout.file_path(self._path, layout.DATA_PATH, file_of(row))
@@ -249,17 +305,24 @@ class EpisodeStore(Episodes):
         return values
 
     def _group(self, path: Path, checksum: str, group: int, columns: list[str] | None = None) -> pa.Table:
-        """One row group (one episode) of a file whose bytes were compared with its checksum once."""
+        """The rows of one episode of a file whose bytes were compared with its checksum once."""
         with named(path):
-            if path not in self._verified:
-                if sha256_file(path) != checksum:
-                    raise ValueError("its SHA-256 is not the one in the episode index: the file was changed or damaged")
-                self._verified.add(path)
+            self._verify(path, checksum)
             if path not in self._files:
                 if len(self._files) >= 32:  # do not run out of file handles in a store of many appends
                     self._files.clear()
-                self._files[path] = pq.ParquetFile(path)
-            return self._files[path].read_row_group(group, columns)
+                file = pq.ParquetFile(path)
+                self._files[path] = file, layout.episode_groups(file)
+            file, groups = self._files[path]
+            if group >= len(groups):
+                raise ValueError(f"has the rows of {len(groups)} episodes, the episode index has more")
+            return file.read_row_groups(groups[group], columns)
+
+    def _verify(self, path: Path, checksum: str) -> None:
+        if path not in self._verified:
+            if sha256_file(path) != checksum:
+                raise ValueError("its SHA-256 is not the one in the episode index: the file was changed or damaged")
+            self._verified.add(path)
 
     def _forget(self, path: Path) -> None:
         self._verified.discard(path)
@@ -269,8 +332,11 @@ class EpisodeStore(Episodes):
         for number in {file_of(row) for row in self._rows}:
             for pattern in (layout.DATA_PATH, layout.FINAL_PATH):
                 path = layout.file_path(self._path, pattern, number)
-                if not path.exists():
-                    raise ValueError(f"{path}: missing, but the episode index mentions it; restore it from a copy")
+                _require_there(path)
+        if self._encoding != "png":
+            for row in self._rows:
+                for camera in self._spec.cameras:
+                    _require_there(layout.video_path(self._path, camera, row["episode_index"]))
 
     def _repair(self) -> None:
         """Remove what a crashed writer left and bring the derived files up to date."""
@@ -280,6 +346,7 @@ class EpisodeStore(Episodes):
                 for path in self._path.glob(str(Path(pattern).parent.parent / "*" / "*.parquet")):
                     if layout.file_number(path) not in known:
                         path.unlink()
+            remove_videos(self._path, len(self._rows))
             for part in _WRITTEN:  # elsewhere somebody may be writing labels
                 for path in (self._path / part).rglob(f"{TEMPORARY}*"):
                     path.unlink()
@@ -289,8 +356,13 @@ class EpisodeStore(Episodes):
 
     def _write_info(self) -> None:
         frames = sum(row["length"] for row in self._rows)
-        content = layout.info(self._spec, len(self), frames, len(instructions(self._rows)))
+        content = layout.info(self._spec, len(self), frames, len(instructions(self._rows)), self._encoding)
         write_atomic(self._path / layout.INFO_PATH, json.dumps(content, indent=4) + "\n")
+
+
+def _require_there(path: Path) -> None:
+    if not path.exists():
+        raise ValueError(f"{path}: missing, but the episode index mentions it; restore it from a copy")
 
 
 def _require_unused(path: Path) -> None:
@@ -310,7 +382,8 @@ def _refuse_linked_folders(path: Path) -> None:
                 refuse_link(Path(folder) / name, f"the store {path}")
 
 
-def _read_header(path: Path) -> EnvSpec:
+def _read_header(path: Path) -> tuple[EnvSpec, str]:
+    """The EnvSpec of a store and how it keeps pictures."""
     file = path / layout.HEADER_PATH
     if not file.exists():
         raise ValueError(
@@ -325,12 +398,16 @@ def _read_header(path: Path) -> EnvSpec:
         version = header.get("version")
         if type(version) is not int:
             raise ValueError(f"its format version is {version!r}, expected a number")
-        if version == VERSION:
+        if version in (VERSION, VERSION_VIDEO):
+            encoding = header.get("encoding", "png")
+            if (version == VERSION) != (encoding == "png") or encoding not in layout.ENCODINGS:
+                raise ValueError(f"version {version} with encoding {encoding!r}")
             spec = EnvSpec.from_json(json.dumps(header.get("spec")))
             if header.get("spec_sha256", _spec_sha256(spec)) != _spec_sha256(spec):
                 raise ValueError("its EnvSpec is not the one that was written: the file was changed or damaged")
-            return spec
-    raise ValueError(f"{file}: format version {version}, this program reads {VERSION}; update the program")
+            return spec, encoding
+    known = f"{VERSION} and {VERSION_VIDEO}"
+    raise ValueError(f"{file}: format version {version}, this program reads {known}; update the program")
 
 
 def _spec_sha256(spec: EnvSpec) -> str:

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from episodes import lerobot_layout as layout
 from episodes.files import one_line
+from episodes.frames import blocks
 from episodes.types import EnvSpec, Episode
 
 PROVENANCE = ("env_id", "seed", "source", "variant", "policy", "iteration")
@@ -39,14 +40,15 @@ class named:
             raise ValueError(one_line(f"{self.path}: {line}; {self.way_out}")) from error
 
 
-def read_index(root: Path, spec: EnvSpec) -> list[Row]:
-    """All index rows in episode order; `group` is the episode's row group in its files."""
+def read_index(root: Path, spec: EnvSpec, encoding: str = "png") -> list[Row]:
+    """All index rows in episode order; `group` is the episode's place among those of its files."""
+    schema = layout.index_schema(spec, encoding)
     rows: list[Row] = []
     files = root.glob(str(Path(layout.EPISODES_PATH).parent.parent / "*" / "file-*.parquet"))
     for file in sorted(files, key=layout.file_number):
         with named(file):
             table = pq.read_table(file, page_checksum_verification=True)
-            if not table.schema.equals(layout.INDEX_SCHEMA):
+            if not table.schema.equals(schema):
                 raise ValueError("its columns are not those of an episode index")
             saved = (table.schema.metadata or {}).get(_SUM)
             if saved is not None and saved.decode() != _rows_sha256(table):
@@ -72,14 +74,14 @@ def _check_row(row: Row, start: int, spec: EnvSpec) -> None:
         raise ValueError(f"{what} has instructions {row['tasks']}, expected one")
     if row["hz"] != spec.hz:
         raise ValueError(f"{what} was recorded at {row['hz']} Hz, the store's EnvSpec says {spec.hz} Hz")
-    for name in ("data_sha256", "final_sha256", "content_sha256"):
+    for name in (name for name in row if name.endswith("sha256")):
         if not re.fullmatch("[0-9a-f]{64}", row[name]):
             raise ValueError(f"{what}: {name} is not a SHA-256")
 
 
-def index_table(rows: list[Row]) -> pa.Table:
+def index_table(rows: list[Row], schema: pa.Schema) -> pa.Table:
     """The rows of one append as the table of an index file."""
-    table = pa.Table.from_pylist(rows, layout.INDEX_SCHEMA)
+    table = pa.Table.from_pylist(rows, schema)
     return table.replace_schema_metadata({_SUM: _rows_sha256(table)})
 
 
@@ -97,7 +99,7 @@ def instructions(rows: list[Row]) -> list[str]:
     return list(dict.fromkeys(row["tasks"][0] for row in rows))
 
 
-def index_row(episode: Episode, spec: EnvSpec, i: int, number: int, previous: Row | None) -> Row:
+def index_row(episode: Episode, content_sha256: str, i: int, number: int, previous: Row | None) -> Row:
     """The row of the i-th episode, in file `number`; the checksums of its files come with the commit."""
     start = previous["dataset_to_index"] if previous else 0
     chunk, file = divmod(number, layout.CHUNK)
@@ -117,19 +119,34 @@ def index_row(episode: Episode, spec: EnvSpec, i: int, number: int, previous: Ro
         **provenance,
         "hz": float(episode.hz),
         "extra": json.dumps(episode.extra),
-        "content_sha256": _content(episode, spec),
+        "content_sha256": content_sha256,
         "group": group,
     }
 
 
-def _content(episode: Episode, spec: EnvSpec) -> str:
+def begin_content(episode: Episode) -> Any:
+    """The SHA-256 of an episode's content, begun with its facts; pictures come next, in the spec's camera order."""
     facts = [episode.instruction, bool(episode.success), float(episode.hz)]
     facts += [getattr(episode.provenance, k) for k in PROVENANCE]
-    digest = hashlib.sha256(json.dumps(facts).encode())
-    arrays: list[npt.NDArray[Any]] = [episode.images[camera] for camera in spec.cameras]
-    arrays += [episode.proprio, episode.actions, episode.rewards, episode.terminated, episode.truncated]
-    arrays += [episode.segments, episode.progress, episode.intervention]
+    return hashlib.sha256(json.dumps(facts).encode())
+
+
+def end_content(digest: Any, episode: Episode) -> str:
+    """The digest with everything else of the episode, in hexadecimal."""
+    arrays: list[npt.NDArray[Any]] = [episode.proprio, episode.actions, episode.rewards, episode.terminated]
+    arrays += [episode.truncated, episode.segments, episode.progress, episode.intervention]
     for array in arrays:
         digest.update(f"{array.dtype}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
+    return str(digest.hexdigest())
+
+
+def content_sha256(episode: Episode, spec: EnvSpec) -> str:
+    """The hexadecimal SHA-256 of an episode's content."""
+    digest = begin_content(episode)
+    for camera in spec.cameras:
+        pictures = episode.images[camera]
+        digest.update(f"{pictures.dtype}{pictures.shape}".encode())
+        for block in blocks(pictures):
+            digest.update(np.ascontiguousarray(block).data)
+    return end_content(digest, episode)

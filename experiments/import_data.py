@@ -1,8 +1,8 @@
-"""Import a dataset of another program into a new episode store: LeRobotDataset v2.1 / v3.0 or robomimic HDF5.
+"""Import a dataset of another program into a new episode store: LeRobotDataset v2.1 / v3.0, or HDF5 demonstrations.
 
-python -m experiments.import_data SOURCE TARGET [--format auto|lerobot|robomimic|foresight] [--success yes|no] ...
+python -m experiments.import_data SOURCE TARGET [--success yes|no|@COLUMN|FILE.csv] [--image-size 96] ...
 
-docs/data.md says what is unknown after an import. SOURCE is only read; TARGET must be new.
+docs/data.md says what is unknown after an import, and what the options take. SOURCE is only read; TARGET must be new.
 """
 
 from __future__ import annotations
@@ -10,12 +10,18 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from episodes.importing import FORMATS, Known, import_dataset
 from episodes.importing.oxe import OXE, oxe_known
+from episodes.importing.reading import read_text
+from episodes.importing.target import BadEpisodes, Progress
+from episodes.lerobot_layout import ENCODINGS
+
+EVERY = 5.0  # seconds between two lines of progress
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -23,12 +29,18 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("source", type=Path, help="a dataset folder or an HDF5 file")
     parser.add_argument("target", type=Path, help="a new folder for the store")
     parser.add_argument("--format", choices=("auto", *FORMATS), default="auto")
-    parser.add_argument("--success", choices=("yes", "no"), help="of every episode, where the source does not say")
-    parser.add_argument("--instruction", help="of every episode, where the source has none or several")
+    parser.add_argument("--success", help="yes or no (all), @COLUMN, @COLUMN>0.5, or a csv file: episode,success")
+    parser.add_argument("--instruction", help="a text (all), @COLUMN, or a csv file: episode,instruction")
     parser.add_argument("--recorded-by", default="human", help='"human", "oracle" or "policy:NAME"')
     parser.add_argument("--cameras", help="comma-separated names; without it all")
     parser.add_argument("--state", help="comma-separated vectors that make the proprioception")
-    parser.add_argument("--skip", default="", help="comma-separated numbers of source episodes to leave out")
+    parser.add_argument("--action", help="the vector of the actions")
+    parser.add_argument("--actions", choices=("absolute", "delta"), help="what they are, where the file is wrong")
+    parser.add_argument("--hz", type=float, help="the control rate, where the source does not say it")
+    parser.add_argument("--image-size", help="pixels H,W (or one number) that pictures are fitted to, rest black")
+    parser.add_argument("--tolerance", type=float, default=0.5, help="share of a frame that timestamps may be off")
+    parser.add_argument("--skip", default="", help="comma-separated episodes of the source to leave out; bad: all such")
+    parser.add_argument("--encoding", choices=ENCODINGS, default="png", help="of the store's pictures")
     parser.add_argument("--oxe", choices=tuple(OXE), help="an Open X-Embodiment data set: its conventions are known")
     parser.add_argument("--spec", type=Path, help="a JSON file of EnvSpec fields that the source does not say")
     return parser.parse_args(arguments)
@@ -41,32 +53,70 @@ def known_from(args: argparse.Namespace) -> Known:
         return None if text is None else tuple(part.strip() for part in text.split(","))
 
     skip = [part.strip() for part in args.skip.split(",") if part.strip()]
-    if bad := [part for part in skip if not part.isdecimal()]:
-        raise ValueError(f"--skip: {bad[0]!r} is not an episode number; use for instance 3,7")
+    if bad := [part for part in skip if not part.isdecimal() and part != "bad"]:
+        raise ValueError(f"--skip: {bad[0]!r} is not an episode number; use for instance 3,7 or bad")
     spec: dict[str, Any] = {}
     if args.spec is not None:
         try:
-            spec = json.loads(args.spec.read_text())
+            spec = json.loads(read_text(args.spec))
         except (OSError, ValueError) as error:
             raise ValueError(f"{args.spec}: {error}; give a JSON object of EnvSpec fields") from error
         if not isinstance(spec, dict):
             raise ValueError(f"{args.spec}: holds no JSON object; give one of EnvSpec fields")
+    success: bool | str | None = args.success
+    if success in ("yes", "no"):
+        success = success == "yes"
     known = Known(
         spec=spec,
-        success=None if args.success is None else args.success == "yes",
+        success=success,
         instruction=args.instruction,
         source=args.recorded_by,
         cameras=names(args.cameras),
         state=names(args.state),
-        skip=frozenset(map(int, skip)),
+        action=args.action,
+        actions=args.actions,
+        hz=args.hz,
+        image_size=None if args.image_size is None else pixels(args.image_size, "--image-size"),
+        tolerance=args.tolerance,
+        skip=frozenset(int(part) for part in skip if part != "bad"),
+        skip_bad="bad" in skip,
     )
     return oxe_known(args.oxe, known) if args.oxe else known
+
+
+def pixels(text: str, what: str) -> tuple[int, int]:
+    """(H, W) from "96" or "96,128"; anything else is a ValueError."""
+    parts = text.replace("x", ",").split(",")
+    if len(parts) not in (1, 2) or not all(part.strip().isdecimal() and int(part) for part in parts):
+        raise ValueError(f"{what} {text!r}: give pixels, for instance 96 or 96,128 (height,width)")
+    return int(parts[0]), int(parts[-1])
+
+
+class Printer:
+    """Prints the progress of an import to the standard error, a line every EVERY seconds."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def __call__(self, now: Progress) -> None:
+        if time.monotonic() - self._last < EVERY:
+            return
+        self._last = time.monotonic()
+        within = f", {now.pictures} pictures of the next" if now.pictures else ""
+        bad = f", {now.bad} cannot be read" if now.bad else ""
+        print(f"  {now.done} of {now.of} episodes{within}{bad}", file=sys.stderr, flush=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     args = parse(arguments)
     try:
-        store = import_dataset(args.source, args.target, known_from(args), args.format)
+        store = import_dataset(args.source, args.target, known_from(args), args.format, args.encoding, Printer())
+    except BadEpisodes as error:
+        for _, message in error.bad:
+            print(f"import: {message}", file=sys.stderr)
+        numbers = ",".join(str(number) for number, _ in error.bad)
+        print(f"import: {len(error.bad)} episodes cannot be read; mend them, or --skip {numbers}", file=sys.stderr)
+        return 1
     except ValueError as error:
         print(f"import: {error}", file=sys.stderr)
         return 1
@@ -74,6 +124,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     steps, won = sum(row["length"] for row in rows), sum(row["success"] for row in rows)
     unknown = ", ".join(json.loads(rows[0]["extra"]).get("unknown", [])) or "nothing"
     print(f"{store.path}: {len(rows)} episodes, {steps} steps, {won} successes; unknown: {unknown}")
+    if unused := [row["episode_index"] for row in rows if "success_not_used" in json.loads(row["extra"])]:
+        own = json.loads(rows[unused[0]]["extra"])["success_not_used"]
+        print(f"--success {args.success} was not used for {len(unused)} episodes: {own} of the source says otherwise")
+    size = sum(path.stat().st_size for path in store.path.rglob("*") if path.is_file())
+    print(f"{size / 2**20:.1f} MB, pictures as {store.encoding}")
     print(store.spec.to_json())
     return 0
 

@@ -21,9 +21,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 
 from episodes.files import cache_entry, refuse_link, remove, sha256_file
+from episodes.fit import require_spec
 from episodes.intervals import bootstrap_mean
 from episodes.labels import Labels
 from episodes.store import EpisodeStore
+from experiments.import_data import pixels
 from experiments.loop.checks import check_device, refusing
 from experiments.loop.run_folder import read_json, write_json
 from valuefns.bench.metrics import sampled, voc
@@ -40,6 +42,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("stores", nargs="+", type=Path, help="episode stores")
     parser.add_argument("--value", required=True, help="folder of a trained value, or clock, random, progress, oracle")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--image-size", help="pixels H,W at which pictures are read, padded; without it as stored")
     return parser.parse_args(arguments)
 
 
@@ -88,6 +91,13 @@ def label(store: EpisodeStore, value: ValueFunction, value_hash: str) -> tuple[L
     return labels, path, failed
 
 
+def require_value(value: ValueFunction, store: EpisodeStore) -> None:
+    """A ValueError where a learned value was made for other data than a store holds."""
+    spec = getattr(value, "spec", None)
+    if spec is not None:
+        require_spec(spec, store.spec, f"{store.path}, value {value.name!r}", value.reads_proprio)
+
+
 def _kept(store: EpisodeStore, failed: dict[int, str]):  # type: ignore[no-untyped-def]
     return store.select(lambda row: row["episode_index"] not in failed)
 
@@ -121,8 +131,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         check_device(args.device)
         value, value_hash = named_value(args.value, args.device)
         rows = []
-        for place in args.stores:
-            store = EpisodeStore.open(place)
+        size = None if args.image_size is None else pixels(args.image_size, "--image-size")
+        stores = [EpisodeStore.open(place, image_size=size) for place in args.stores]
+        for store in stores:  # before the first is labelled
+            require_value(value, store)
+        for store in stores:
             if isinstance(value, OracleValue):
                 value.fit(store)
             labels, path, failed = label(store, value, value_hash)

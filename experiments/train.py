@@ -27,6 +27,7 @@ from experiments.loop.checks import check_device, refusing
 from experiments.loop.pinned import pin
 from experiments.loop.run_folder import environment, write_json
 from experiments.loop.schemas import TrainConfig
+from networks.latents import require_size
 from valuefns.make import make_value, reads_latents
 
 schemas.register()
@@ -51,9 +52,12 @@ def run(config: DictConfig) -> None:
         return
     accelerator = Accelerator(cpu=settings.device == "cpu")  # first: it gives each process its GPU
     try:
-        store = EpisodeStore.open(Path(settings.store))
+        size = (settings.image_size[0], settings.image_size[1]) if settings.image_size else None
+        store = EpisodeStore.open(Path(settings.store), image_size=size)
         part = settings.valuefn if settings.part == "value" else settings.policy
         latents = settings.latents if settings.part == "value" and reads_latents(part) else None
+        if latents is not None:
+            require_size(store.spec.image_size)
         (part, latents), checkpoints = _pinned(part, latents)
         if accelerator.is_main_process:
             facts = environment(settings.device) | {"processes": accelerator.num_processes, "checkpoints": checkpoints}

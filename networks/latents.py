@@ -34,6 +34,17 @@ class LatentsConfig:
         require(self, kl_weight=(0, math.inf), channels=(1, 768))
 
 
+def require_size(size: tuple[int, int]) -> None:
+    """A ValueError where pictures of a size (H, W) have no latent frames, with the next size that has."""
+    if size[0] % 32 or size[1] % 32:
+        H, W = (math.ceil(n / 32) * 32 for n in size)
+        raise ValueError(
+            f"image size {size[0]} x {size[1]}: latents need multiples of 32; for a recorded store "
+            f"image_size=[{H},{W}] (or import it with --image-size {H},{W}), for a "
+            f"simulated task task.image_size={max(H, W)}"
+        )
+
+
 class LatentEncoder(nn.Module):
     """Encodes uint8 images (N, H, W, 3) as latent frames float (N, C', H/16, W/16), about unit variance; frozen in use.
 
@@ -65,8 +76,7 @@ class LatentEncoder(nn.Module):
     def encode(self, images: Tensor) -> Tensor:
         """Return the latent frames of uint8 images (N, H, W, 3); H and W must be multiples of 32."""
         _, H, W, _ = images.shape
-        if H % 32 or W % 32:
-            raise ValueError(f"image size {H} x {W}: latents need multiples of 32; set the task's image_size so")
+        require_size((H, W))
         if self.config.name == "patch_pca":
             patches = _patches(images).to(self.components.device)
             z = patches.sub_(self.patch_mean) @ self.components.T  # (N, L, C')
@@ -80,14 +90,14 @@ class LatentEncoder(nn.Module):
         """Return the latent frames (N, C', 1 + k, H/16, W/16) of uint8 clips (N, 1 + 4k, H, W, 3); Wan's VAE only."""
         _N, frames, H, W, _ = images.shape
         assert self.config.name == "wan_vae" and frames % 4 == 1, (self.config.name, frames)
-        if H % 32 or W % 32:
-            raise ValueError(f"image size {H} x {W}: latents need multiples of 32; set the task's image_size so")
+        require_size((H, W))
         x = images.to(self.latent_mean.device).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
         z = self.vae.encode(x.to(self.vae.dtype)).latent_dist.mode().float()
         return (z - self.latent_mean[:, None]) / self.latent_std[:, None]
 
     def fit(self, frames: np.ndarray, seed: int = 0, device: str = "cpu", folder: Path | None = None) -> LatentEncoder:
         """Fit on unlabelled uint8 frames (N, V, H, W, 3); it sees no reward, no success and no order."""
+        require_size((frames.shape[2], frames.shape[3]))
         flat = frames.reshape(-1, *frames.shape[2:])
         if self.config.name == "patch_pca":
             self._fit_pca(flat, seed)

@@ -78,7 +78,7 @@ def targets(folder: Path) -> list[Target]:
     from envs.ledger import Trial, TrialLedger
     from episodes.labels import Labels
     from episodes.store import EpisodeStore
-    from episodes.store_index import _content
+    from episodes.store_index import content_sha256
     from episodes.windows import DecodedCache
     from experiments.loop.run_folder import _facts, write_json
     from experiments.loop.stages import load_values, save_values
@@ -98,7 +98,7 @@ def targets(folder: Path) -> list[Target]:
 
     def read_store() -> Any:
         again = EpisodeStore(store.path)
-        return again.spec, again.index, [_content(e, again.spec) for e in again]
+        return again.spec, again.index, [content_sha256(e, again.spec) for e in again]
 
     parts = ["foresight/header.json", "meta/episodes/chunk-000/file-000.parquet", "data/chunk-000/file-001.parquet"]
     add("store", [store.path / part for part in [*parts, "foresight/final/chunk-000/file-001.parquet"]], read_store)

@@ -18,7 +18,7 @@ from episodes.store import EpisodeStore
 from experiments.export_data import main as export
 from experiments.import_data import main
 
-SPEC = make_spec()
+SPEC = make_spec(action_low=(-9.0, -9.0), action_high=(9.0, 9.0))
 
 
 def make(path: Path, *groups: list[int]) -> EpisodeStore:
@@ -38,7 +38,7 @@ def test_export_then_import_is_lossless(tmp_path: Path) -> None:
         assert_same(a, b)
     part = import_dataset(store.path, tmp_path / "u", Known(skip=frozenset({0, 2})))
     assert_same(part[1], store[3])
-    with pytest.raises(ValueError, match="only skip can be given"):
+    with pytest.raises(ValueError, match="only skip and image_size can be given"):
         import_dataset(store.path, tmp_path / "v", Known(success=True))
 
 
@@ -136,7 +136,7 @@ def test_what_cannot_be_exported_is_said(tmp_path: Path, capsys: pytest.CaptureF
     [
         (["--skip", "1,x"], "--skip: 'x' is not an episode number"),
         (["--spec", "nowhere.json"], "nowhere.json: .*give a JSON object"),
-        (["--format", "robomimic"], "copy the file again"),
+        (["--format", "robomimic"], "is a folder, not an HDF5 file"),
     ],
 )
 def test_the_command_line_says_what_is_wrong(

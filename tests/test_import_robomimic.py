@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,8 @@ def test_next_obs_gives_the_final_observation(tmp_path: Path) -> None:
     spec = store.spec
     assert spec.env_id == "robomimic/Lift" and spec.cameras == ("front", "wrist") and spec.image_size == (H, W)
     assert spec.proprio_names[2:4] == ("robot0_eef_pos_2", "robot0_eef_quat_0") and spec.max_steps == 6
-    assert spec.action_low == (-1.0, -1.0) and spec.gripper_close == 1.0
+    assert spec.action_low == (-math.inf,) * 2, "some lie outside -1..1, which the file says"
+    assert spec.gripper_close == 1.0
 
 
 def test_without_next_obs_the_last_frame_is_the_final_observation(tmp_path: Path) -> None:
@@ -105,8 +107,8 @@ def _virtual_data(path: Path) -> None:
 
 NAN = np.where(np.arange(4)[:, None] == 2, np.nan, np.zeros((4, 2)))
 MALFORMED: dict[str, Callable[[Path], Any]] = {
-    r"d.hdf5: .*; copy the file again": lambda p: p.write_bytes(p.read_bytes()[: p.stat().st_size // 2]),
-    "lacks 'data'": lambda p: _change(p, "data", None),
+    r"d.hdf5: .*copy it from the original again": lambda p: p.write_bytes(p.read_bytes()[: p.stat().st_size // 2]),
+    "has neither data/demo_K nor traj_K": lambda p: _change(p, "data", None),
     "lacks 'obs'": lambda p: _change(p, "data/demo_0/obs", None),
     "lacks 'actions'": lambda p: _change(p, "data/demo_1/actions", None),
     "demo_1: lacks 'robot0_eef_quat'": lambda p: _change(p, "data/demo_1/obs/robot0_eef_quat", None),
@@ -124,8 +126,10 @@ MALFORMED: dict[str, Callable[[Path], Any]] = {
     "actions has its data in another file": _external_data,
     "actions has its data in another file;": _virtual_data,
     "an attribute is a int64, not a text": lambda p: _attribute(p, "env_args", 3),
-    "env_args has no control_freq; give hz with spec": lambda p: _attribute(p, "env_args", "{}"),
-    "demo_0: success is not known": lambda p: _attribute(p, "env_args", '{"env_kwargs": {"control_freq": 20}}'),
+    "control rate .control_freq.; say the control rate with --hz": lambda p: _attribute(p, "env_args", "{}"),
+    "demo_0: does not say whether it succeeded": lambda p: _attribute(
+        p, "env_args", '{"env_kwargs": {"control_freq": 20}}'
+    ),
 }
 
 
@@ -142,7 +146,7 @@ def test_a_malformed_file_is_one_line_and_leaves_no_target(tmp_path: Path, messa
 
 def test_an_instruction_is_needed(tmp_path: Path) -> None:
     write_robomimic(tmp_path / "d.hdf5", truths())
-    with pytest.raises(ValueError, match=r"demo_0: the file has no instruction.*give one"):
+    with pytest.raises(ValueError, match=r"demo_0: the file has no instruction.*give it"):
         import_dataset(tmp_path / "d.hdf5", tmp_path / "s")
     known = Known(instruction="x", success=True, spec={"hz": 10})
     with pytest.raises(ValueError, match=r"hz is 10, the dataset has 20"):

@@ -65,11 +65,6 @@ def test_the_next_step_reset_makes_a_step_without_a_term() -> None:
     np.testing.assert_allclose(mine, flat(by_hand(0, 10, settings, 20)), atol=1e-6)
 
 
-def test_automatic_resets_that_are_off_are_refused() -> None:
-    with pytest.raises(ValueError, match="use NEXT_STEP or SAME_STEP"):
-        ShapedVectorReward(SyncVectorEnv([Line], autoreset_mode=AutoresetMode.DISABLED), Square(), config())
-
-
 def test_one_model_call_serves_all_and_nobody_else_advances() -> None:
     value = Square()
     venv = ShapedVecEnv(DummyVecEnv([partial(Line, 2), partial(Line, 3)]), value, config(every=2))

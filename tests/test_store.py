@@ -315,7 +315,7 @@ def test_a_file_is_verified_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     [
         ("foresight/header.json", b"{", "header.json"),
         ("foresight/header.json", b'{"format": "other"}', "format is not"),
-        ("foresight/header.json", b'{"format": "foresight-episodes", "version": 2}', "version 2.*update"),
+        ("foresight/header.json", b'{"format": "foresight-episodes", "version": 3}', "version 3.*update"),
         ("foresight/header.json", b'{"format": "foresight-episodes", "version": 1, "spec": {}}', "missing or unknown"),
         ("meta/episodes/chunk-000/file-000.parquet", b"PAR1", "file-000.parquet"),
         ("meta/episodes/chunk-000/file-000.parquet", None, "follows -1: a file is missing"),

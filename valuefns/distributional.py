@@ -55,7 +55,7 @@ class Distributional(ValueFunction):
     def score(self, episode: Episode, causal: bool = False) -> np.ndarray:
         assert self.spec is not None, "fit or load the value first"
         name = f"distributional, episode with seed {episode.provenance.seed}"
-        images = episode_views(episode.images, self.spec.cameras, name)
+        images = episode_views(episode, self.spec, name, proprio=False)
         return require_finite(self._values(images, [episode.instruction] * len(images)), name)
 
     def _values(self, images: np.ndarray, prompts: Sequence[str], batch: int = 64) -> np.ndarray:
@@ -74,7 +74,7 @@ class Distributional(ValueFunction):
         def read(images: np.ndarray, proprio: np.ndarray, prompts: Sequence[str]) -> np.ndarray:
             return require_finite(self._values(images, prompts), "distributional, stream")
 
-        return FrameStream(n, self.spec.cameras, read, "distributional")
+        return FrameStream(n, self.spec, read, "distributional", proprio=False)
 
     def save(self, folder: Path) -> None:
         assert self.model is not None and self.spec is not None, "fit or load the value first"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from episodes.types import Observation
+from episodes.types import EnvSpec, Observation
 from valuefns.views import observed_views
 
 Read = Callable[[np.ndarray, np.ndarray, Sequence[str]], np.ndarray]
@@ -16,8 +16,8 @@ Read = Callable[[np.ndarray, np.ndarray, Sequence[str]], np.ndarray]
 class FrameStream:
     """A `ValueStream` of n environments that remembers their instructions alone."""
 
-    def __init__(self, n: int, cameras: Sequence[str], read: Read, what: str) -> None:
-        self.cameras, self.read, self.what = cameras, read, what
+    def __init__(self, n: int, spec: EnvSpec, read: Read, what: str, proprio: bool = True) -> None:
+        self.spec, self.read, self.what, self.proprio = spec, read, what, proprio
         self.instructions = [""] * n
 
     def reset(self, mask: np.ndarray, instructions: Sequence[str]) -> None:
@@ -30,7 +30,7 @@ class FrameStream:
         asked = [i for i, o in enumerate(observations) if o is not None]
         seen = [o for o in observations if o is not None]
         if seen:
-            images = observed_views(seen, self.cameras, f"{self.what}, stream")
+            images = observed_views(seen, self.spec, f"{self.what}, stream", self.proprio)
             values[asked] = self.read(
                 images, np.stack([o.proprio for o in seen]), [self.instructions[i] for i in asked]
             )

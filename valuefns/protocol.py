@@ -33,12 +33,14 @@ class ValueFunction(ABC):
 
     scale: "viva" (V = 1 - G/2 in (0, 1], success above 0.5) - rewards and exact returns of the same scale go with it
     in an advantage. history: frames it looks back on. fps: rate it reads at (None: the control rate).
+    reads_proprio: whether it sees the state, too.
     """
 
     name: str
     scale: str = "viva"
     history: int = 1
     fps: float | None = None
+    reads_proprio: bool = False
 
     @abstractmethod
     def fit(self, store: Episodes, folder: Path | None = None) -> ValueFunction:

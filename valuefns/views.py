@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
-from episodes.types import Observation
+from episodes.fit import require_episode, require_observation
+from episodes.types import EnvSpec, Episode, Observation
 
 BLANK = 0.01
 """Share of pictures of one colour from which a value says so: a camera that was covered, off or not read."""
 
 
-def episode_views(images: Mapping[str, np.ndarray], cameras: Sequence[str], what: str) -> np.ndarray:
-    """Stack images {camera: (N, H, W, 3)} as (N, V, H, W, 3); a missing camera is a ValueError that names it.
+def episode_views(episode: Episode, spec: EnvSpec, what: str, proprio: bool = True) -> np.ndarray:
+    """Stack the images of an episode as (T + 1, V, H, W, 3); one that does not fit `spec` is a ValueError.
 
     Pictures of one colour are warned of: a value that is shown nothing still gives a number.
     """
-    views = np.stack([_camera(images, camera, what) for camera in cameras], 1)
-    warn_of_blank(views, cameras, what)
+    require_episode(episode, spec, what, proprio)
+    views = np.stack([episode.images[camera] for camera in spec.cameras], 1)
+    warn_of_blank(views, spec.cameras, what)
     return views
 
 
@@ -66,26 +67,11 @@ def _blank(pictures: np.ndarray) -> np.ndarray:
     return blank
 
 
-def require_proprio(proprio: np.ndarray, names: Sequence[str], what: str) -> None:
-    """ValueError unless proprioception (N, P) has the numbers that the value was trained with."""
-    if proprio.ndim != 2 or proprio.shape[1] != len(names):
-        raise ValueError(
-            f"{what}: proprioception has shape {proprio.shape}, the value was trained with {len(names)} numbers a "
-            f"frame ({', '.join(names[:3])}, ...); score episodes of the robot it was trained on"
-        )
-
-
-def observed_views(observations: Sequence[Observation], cameras: Sequence[str], what: str) -> np.ndarray:
-    """Stack the images of n observations as (n, V, H, W, 3); a missing camera is a ValueError that names it."""
-    return np.stack([np.stack([_camera(o.images, camera, what) for camera in cameras]) for o in observations])
-
-
-def _camera(images: Mapping[str, Any], camera: str, what: str) -> Any:
-    if camera not in images:
-        raise ValueError(
-            f"{what}: camera {camera!r} is missing among {sorted(images)}; record it, it was trained with it"
-        )
-    return images[camera]
+def observed_views(observations: Sequence[Observation], spec: EnvSpec, what: str, proprio: bool = True) -> np.ndarray:
+    """Stack the images of n observations as (n, V, H, W, 3); one that does not fit `spec` is a ValueError."""
+    for observation in observations:
+        require_observation(observation, spec, what, proprio)
+    return np.stack([np.stack([o.images[camera] for camera in spec.cameras]) for o in observations])
 
 
 def require_finite(values: np.ndarray, what: str) -> np.ndarray:

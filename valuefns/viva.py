@@ -21,7 +21,7 @@ from networks.text import TextEmbedder
 from networks.trainer import Trainer
 from valuefns.framewise import FrameStream
 from valuefns.protocol import ValueFunction, ValueStream
-from valuefns.views import episode_views, require_pictures, require_proprio
+from valuefns.views import episode_views, require_pictures
 from valuefns.viva_model import ViVaConfig, ViVaModel
 
 
@@ -32,6 +32,7 @@ class ViVa(ValueFunction):
     """
 
     name = "viva"
+    reads_proprio = True
 
     def __init__(self, config: ViVaConfig, latents: LatentsConfig, seed: int = 0, device: str = "cpu") -> None:
         self.config, self.seed, self.device = config, seed, device
@@ -67,8 +68,7 @@ class ViVa(ValueFunction):
     def score(self, episode: Episode, causal: bool = False) -> np.ndarray:
         assert self.spec is not None, "fit or load the value first"
         name = f"viva, episode with seed {episode.provenance.seed}"
-        images = episode_views(episode.images, self.spec.cameras, name)
-        require_proprio(episode.proprio, self.spec.proprio_names, name)
+        images = episode_views(episode, self.spec, name)
         return self._values(images, episode.proprio, [episode.instruction] * (len(episode) + 1))[0]
 
     def _values(
@@ -91,13 +91,7 @@ class ViVa(ValueFunction):
 
     def stream(self, n: int) -> ValueStream:
         assert self.spec is not None, "fit or load the value first"
-        names = self.spec.proprio_names
-
-        def read(images: np.ndarray, proprio: np.ndarray, prompts: Sequence[str]) -> np.ndarray:
-            require_proprio(proprio, names, "viva, stream")
-            return self._values(images, proprio, prompts)[0]
-
-        return FrameStream(n, self.spec.cameras, read, "viva")
+        return FrameStream(n, self.spec, lambda *read: self._values(*read)[0], "viva")
 
     def save(self, folder: Path) -> None:
         assert self.model is not None and self.spec is not None, "fit or load the value first"

@@ -83,7 +83,7 @@ class WVM(ValueFunction):
         times = sampled(T, step)
         if not causal and times[-1] < T:
             times = np.append(times, T)
-        frames = episode_views(episode.images, self.spec.cameras, name)[times]
+        frames = episode_views(episode, self.spec, name, proprio=False)[times]
         ends = np.arange(0, len(times), s)
         if not causal and ends[-1] < len(times) - 1:
             ends = np.append(ends, len(times) - 1)
@@ -197,7 +197,7 @@ class _WVMStream:
         if not asked.any():
             return np.full(len(asked), np.nan, np.float32)
         slots = np.flatnonzero(asked)
-        seen = observed_views([o for o in observations if o is not None], value.spec.cameras, "wvm, stream")
+        seen = observed_views([o for o in observations if o is not None], value.spec, "wvm, stream", proprio=False)
         due = asked & (self.clock == np.round(self.read * self.step_size))
         new = due & (self.read % config.stride == 0)
         for i, picture in zip(slots, seen, strict=True):

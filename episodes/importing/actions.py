@@ -9,13 +9,15 @@ An action is (x, y, z, three of a rotation, gripper): displacements of the hand 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from episodes.importing.known import Draft, Drafts
 from episodes.types import EnvSpec, Episode
 
 ROTATIONS = ("euler_xyz", "rotation_vector")
@@ -67,14 +69,13 @@ def gripper_values(spec: EnvSpec) -> tuple[float, float]:
     return close, high if close == low else low
 
 
-def converted(
-    spec: EnvSpec, episodes: Iterator[Episode], fields: Mapping[str, Any]
-) -> tuple[EnvSpec, Iterator[Episode]]:
+def converted(spec: EnvSpec, drafts: Drafts, fields: Mapping[str, Any]) -> tuple[EnvSpec, Drafts]:
     """The episodes with their actions as `fields` of an EnvSpec say them, and the spec that then holds for them."""
     target = replace(spec, **fields)
     convert_actions(np.zeros((0, spec.action_dim)), spec, target)  # what cannot work is said before anything is read
 
-    def rewritten(episode: Episode) -> Episode:
+    def rewritten(draft: Draft) -> Episode:
+        episode = draft.make()
         return replace(episode, actions=convert_actions(episode.actions, spec, target))
 
-    return target, map(rewritten, episodes)
+    return target, (replace(draft, make=partial(rewritten, draft)) for draft in drafts)

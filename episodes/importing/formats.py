@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from episodes.importing.actions import converted
-from episodes.importing.known import Known
+from episodes.importing.facts import resolved
+from episodes.importing.known import Draft, Drafts, Known
 from episodes.importing.lerobot import read_lerobot
+from episodes.importing.reading import DatasetError, Fault
 from episodes.importing.robomimic import read_robomimic
-from episodes.importing.target import write_store
-from episodes.lerobot_layout import HEADER_PATH
+from episodes.importing.target import Progress, Tell, write_store
+from episodes.lerobot_layout import ENCODINGS, HEADER_PATH
 from episodes.store import EpisodeStore
-from episodes.types import EnvSpec, Episode
+from episodes.types import EnvSpec
 
 FORMATS = ("foresight", "lerobot", "robomimic")
 
 
+def _silent(progress: Progress) -> None: ...
+
+
 def import_dataset(
-    source: str | Path, target: str | Path, known: Known | None = None, format: str = "auto"
+    source: str | Path,
+    target: str | Path,
+    known: Known | None = None,
+    format: str = "auto",
+    encoding: str = "png",
+    tell: Tell = _silent,
 ) -> EpisodeStore:
     """Import a dataset into a new EpisodeStore at `target` and open it for reading; the source is only read.
 
-    A store of ours (also one exported for LeRobot) is copied losslessly. Errors: anything missing, malformed or
-    contradictory is a ValueError of one line that names the file and the way out, and leaves no `target`.
+    A store of ours (also one exported for LeRobot) is copied; losslessly but for `encoding="mp4"` and `image_size`.
+    format: "robomimic" reads every HDF5 layout that is known. tell: is called with the Progress now and then. Pictures
+    are read and written block by block: memory does not grow with the length of an episode. Errors: anything missing,
+    malformed or contradictory is a ValueError of one line that names the file and the way out; all bad episodes are
+    named together (`BadEpisodes`), and nothing is left at `target`.
     """
     source, known = Path(source), known or Known()
     if not source.exists():
@@ -32,14 +46,16 @@ def import_dataset(
         format = _guess(source)
     if format not in FORMATS:
         raise ValueError(f"format {format!r} is unknown; choose from auto, {', '.join(FORMATS)}")
+    if encoding not in ENCODINGS:
+        raise ValueError(f"encoding {encoding!r} is unknown; choose from {', '.join(ENCODINGS)}")
     if source.resolve() in [Path(target).resolve(), *Path(target).resolve().parents]:
         raise ValueError(f"{target}: lies inside the source; choose a new folder elsewhere")
-    spec, episodes = {"foresight": _read_store, "lerobot": read_lerobot, "robomimic": read_robomimic}[format](
-        source, known
-    )
+    known = resolved(known)
+    readers = {"foresight": _read_store, "lerobot": read_lerobot, "robomimic": read_robomimic}
+    spec, count, drafts = readers[format](source, known)
     if known.becomes:
-        spec, episodes = converted(spec, episodes, known.becomes)
-    return write_store(target, spec, episodes)
+        spec, drafts = converted(spec, drafts, known.becomes)
+    return write_store(target, spec, count, drafts, encoding, known.skip_bad, tell)
 
 
 def _guess(source: Path) -> str:
@@ -48,10 +64,11 @@ def _guess(source: Path) -> str:
     return "foresight" if (source / HEADER_PATH).exists() else "lerobot"
 
 
-def _read_store(source: Path, known: Known) -> tuple[EnvSpec, Iterator[Episode]]:
-    if known != Known(skip=known.skip):
-        raise ValueError(f"{source}: an episode store says everything itself; only skip can be given")
-    store = EpisodeStore(source)
+def _read_store(source: Path, known: Known) -> tuple[EnvSpec, int, Drafts]:
+    if replace(known, skip=frozenset(), skip_bad=False, image_size=None) != Known():
+        raise ValueError(f"{source}: an episode store says everything itself; only skip and image_size can be given")
+    store = EpisodeStore(source, image_size=known.image_size)
     if known.skip and max(known.skip) >= len(store):
-        raise ValueError(f"{source}: skip names episode {max(known.skip)}, which is not there; correct it")
-    return store.spec, iter(store.select(lambda row: row["episode_index"] not in known.skip))
+        raise DatasetError(source, Fault("skip", f"skip names episode {max(known.skip)}, which is not there"))
+    kept = [i for i in range(len(store)) if i not in known.skip]
+    return store.spec, len(kept), (Draft(i, str(source), partial(store.__getitem__, i)) for i in kept)

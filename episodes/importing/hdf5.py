@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from episodes.importing.reading import Fault
+
 
 def string(value: Any) -> str:
     text = value.decode() if isinstance(value, bytes) else value
     if not isinstance(text, str):
-        raise ValueError(f"an attribute is a {type(value).__name__}, not a text")
+        raise Fault("metadata", f"an attribute is a {type(value).__name__}, not a text")
     return text
 
 
@@ -22,7 +24,7 @@ def _member(parent: Any, name: str) -> Any:
     if name not in parent:
         raise KeyError(name)
     if not isinstance(parent.get(name, getlink=True), h5py.HardLink):
-        raise ValueError(f"{name} is a link; only what is in the file itself is read")
+        raise Fault("link", f"{name} is a link; only what is in the file itself is read")
     return parent[name]
 
 
@@ -31,7 +33,7 @@ def group(parent: Any, name: str) -> Any:
 
     member = _member(parent, name)
     if not isinstance(member, h5py.Group):
-        raise ValueError(f"{name} is not a group")
+        raise Fault("metadata", f"{name} is not a group")
     return member
 
 
@@ -40,20 +42,28 @@ def dataset(parent: Any, name: str) -> Any:
 
     member = _member(parent, name)
     if not isinstance(member, h5py.Dataset) or member.dtype.kind not in "biuf" or member.ndim == 0:
-        raise ValueError(f"{name} is not an array of numbers")
+        raise Fault("vector", f"{name} is not an array of numbers")
     if member.is_virtual or member.external:
-        raise ValueError(f"{name} has its data in another file; only what is in the file itself is read")
+        raise Fault("link", f"{name} has its data in another file; only what is in the file itself is read")
     return member
 
 
-def array(parent: Any, name: str) -> npt.NDArray[Any]:
-    values: npt.NDArray[Any] = dataset(parent, name)[()]
+def at(parent: Any, path: str) -> Any:
+    """The array at a path of groups, none of which is a link."""
+    *groups, name = path.split("/")
+    for part in groups:
+        parent = group(parent, part)
+    return dataset(parent, name)
+
+
+def array(parent: Any, path: str) -> npt.NDArray[Any]:
+    values: npt.NDArray[Any] = at(parent, path)[()]
     return values
 
 
 def matrix(values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     """float32 (N, width); what overflows becomes infinite, which the store refuses by name."""
     if values.ndim > 2:
-        raise ValueError(f"an array of shape {values.shape} is not one vector a frame")
+        raise Fault("vector", f"an array of shape {values.shape} is not one vector a frame")
     with np.errstate(over="ignore"):
         return values.reshape(len(values), -1).astype(np.float32)

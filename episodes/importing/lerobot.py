@@ -7,109 +7,130 @@ the Episode has T - 1 steps; the last row's action and reward are kept in `extra
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from episodes.images import decode_pngs
-from episodes.importing.known import Known, choose_cameras, make_spec, one_size
-from episodes.importing.lerobot_features import cameras, image_size, vector_names
+from episodes.frames import Frames, Pictures, block_length, fitted, fitted_facts
+from episodes.importing.facts import instruction_of, success_of
+from episodes.importing.known import Draft, Drafts, Known, choose_cameras, make_spec, one_size, require_bounds, said
+from episodes.importing.lerobot_features import cameras, image_size, vector_names, vectors_in
 from episodes.importing.lerobot_meta import Meta, Source, read_meta
-from episodes.importing.lerobot_rows import Rows, pngs, scalars, vectors
-from episodes.importing.reading import DatasetError, reading
-from episodes.importing.video import frames_at
+from episodes.importing.lerobot_rows import Rows, scalars, vectors
+from episodes.importing.pictures import decoded, from_path
+from episodes.importing.reading import Fault, reading
 from episodes.types import SEGMENTS, EnvSpec, Episode, Provenance
+from episodes.video import frames_near, pixel_format
 
-_STATE = ("observation.state",)
-_OPTIONAL = ("next.reward", "next.done", "next.truncated", "next.success", "segment", "progress", "intervention")
+STATES = (("observation.state",), ("state",))  # LeRobot's own name, and that of openpi's examples
+ACTIONS = ("action", "actions")
 
 
-def read_lerobot(root: Path, known: Known) -> tuple[EnvSpec, Iterator[Episode]]:
-    """The EnvSpec of a dataset and its episodes, each read when it is drawn.
+@dataclass(frozen=True)
+class _Choice:
+    """What is read of the dataset: {camera: feature key}, their sizes, the state's vectors and the actions' vector."""
 
-    Errors (ValueError): malformed metadata at once; a malformed episode when it is drawn.
+    cameras: dict[str, str]
+    sizes: dict[str, tuple[int, int]]
+    state: tuple[str, ...]
+    action: str
+
+
+def read_lerobot(root: Path, known: Known) -> tuple[EnvSpec, int, Drafts]:
+    """The EnvSpec of a dataset, the number of its episodes, and these, each read when it is made.
+
+    Errors (ValueError): malformed metadata at once; a malformed episode when it is made or its pictures are drawn.
     """
+    info = root / "meta" / "info.json"
 
     def images(features: dict[str, Any]) -> list[str]:
-        with reading(root / "meta" / "info.json"):
+        with reading(info):
             found = cameras(features)
-            return [found[name] for name in choose_cameras(known, list(found), str(root))]
+            return [found[name] for name in choose_cameras(known, found)]
 
     meta = read_meta(root, images)
-    keys = images(meta.features)
-    names = {key: name for name, key in cameras(meta.features).items()}
-    state = known.state or _STATE
-    with reading(root / "meta" / "info.json", "choose with cameras or state, or copy the dataset again"):
-        for key in (*state, "action"):
-            if key not in meta.features:
-                raise ValueError(f"has no feature {key!r}; its vectors are {', '.join(_vectors(meta)) or 'none'}")
-        size = one_size({names[key]: image_size(meta.features[key]) for key in keys}, str(root))
-        proprio = [name for key in state for name in vector_names(key, meta.features[key])]
-        action = vector_names("action", meta.features["action"])
-    if known.success is None and "next.success" not in meta.features:
-        raise ValueError(f"{root}: does not say which episodes succeeded (no next.success); say it with success")
-    taken = [source for source in meta.episodes if source.index not in known.skip]
-    if missing := known.skip - {source.index for source in meta.episodes}:
-        raise ValueError(f"{root}: skip names episode {min(missing)}, which is not there; correct it")
-    spec = make_spec(
-        known,
-        str(root),
-        env_id=f"lerobot/{meta.robot}",
-        cameras=tuple(names[key] for key in keys),
-        image_size=size,
-        proprio_names=tuple(proprio if len(set(proprio)) == len(proprio) else _numbered(state, meta)),
-        action_names=action,
-        hz=meta.fps,
-        max_steps=max((source.length - 1 for source in taken), default=1),
-    )
-    images_in_rows = [key for key in keys if meta.features[key]["dtype"] == "image"]
-    rows = Rows(["frame_index", "timestamp", "task_index", "action", *state, *images_in_rows], _OPTIONAL)
-    return spec, map(partial(_episode, meta, spec, known, rows, keys, state), taken)
+    features = meta.features
+    with reading(info):
+        found = cameras(features)
+        chosen = {name: found[name] for name in choose_cameras(known, found)}
+        state, action = _state(features, known), _action(features, known)
+        sizes = {name: image_size(features[key]) for name, key in chosen.items()}
+        choice = _Choice(chosen, sizes, state, action)
+        proprio = [name for key in state for name in vector_names(key, features[key])]
+        if len(set(proprio)) != len(proprio):
+            proprio = [f"{key}.{name}" for key in state for name in vector_names(key, features[key])]
+        taken = [source for source in meta.episodes if source.index not in known.skip]
+        if missing := known.skip - {source.index for source in meta.episodes}:
+            raise Fault("skip", f"skip names episode {min(missing)}, which is not there")
+        if not taken:
+            raise Fault("empty", "every episode is skipped")
+        spec = make_spec(
+            known,
+            env_id=f"lerobot/{meta.robot}",
+            cameras=tuple(chosen),
+            image_size=one_size(known, sizes),
+            proprio_names=tuple(proprio),
+            action_names=vector_names(action, features[action]),
+            hz=meta.fps,
+            max_steps=max(max(source.length - 1 for source in taken), 1),
+        )
+    rows = Rows(["frame_index", "timestamp", "task_index", action, *state])
+    make = partial(_episode, meta, spec, known, rows, choice)
+    return spec, len(taken), (Draft(s.index, str(s.data), partial(make, s)) for s in taken)
 
 
-def _vectors(meta: Meta) -> list[str]:
-    return [k for k, f in meta.features.items() if f["dtype"] in ("float32", "float64") and k.count(".") and f["shape"]]
+def _state(features: dict[str, Any], known: Known) -> tuple[str, ...]:
+    vectors = vectors_in(features)
+    state = known.state or next((s for s in STATES if all(key in features for key in s)), None)
+    if state is None:
+        raise Fault("state", f"has no feature 'observation.state' or 'state'; its vectors are {said(vectors)}")
+    if missing := [key for key in state if key not in features]:
+        raise Fault("state", f"has no feature {missing[0]!r}; its vectors are {said(vectors)}")
+    return state
 
 
-def _numbered(state: tuple[str, ...], meta: Meta) -> list[str]:
-    return [f"{key}.{name}" for key in state for name in vector_names(key, meta.features[key])]
+def _action(features: dict[str, Any], known: Known) -> str:
+    vectors = vectors_in(features)
+    action = known.action or next((key for key in ACTIONS if key in features), None)
+    if action is None or action not in features:
+        wanted = repr(action) if action else "'action' or 'actions'"
+        raise Fault("action", f"has no feature {wanted}; its vectors are {said(vectors)}")
+    return action
 
 
-def _episode(
-    meta: Meta, spec: EnvSpec, known: Known, rows: Rows, keys: list[str], state: tuple[str, ...], source: Source
-) -> Episode:
-    way_out = f"copy the dataset again, or leave it out (skip {source.index})"
+def _episode(meta: Meta, spec: EnvSpec, known: Known, rows: Rows, choice: _Choice, source: Source) -> Episode:
     table = rows.read(source)
     frames = len(table)
-    with reading(source.data, way_out):
+    with reading(source.data, f"episode {source.index}"):
         if frames < 2:
-            raise ValueError(f"episode {source.index} has 1 frame; 2 are needed, the last is the final observation")
+            raise Fault("short", "has 1 frame; 2 are needed, the last is the final observation")
         at = scalars(table, "timestamp")
         if (scalars(table, "frame_index") != np.arange(frames)).any():
-            raise ValueError(f"frame_index of episode {source.index} is not 0..{frames - 1}")
-        if not (np.abs(at * meta.fps - np.arange(frames)) < 0.5).all():
-            raise ValueError(f"timestamps of episode {source.index} are not frame_index / {meta.fps:g} fps")
-        facts = _steps(table, known, spec, state, f"episode {source.index}")
-    task = facts.pop("task")
-    if known.instruction is None and task not in meta.tasks:
-        raise DatasetError(f"{meta.root}: task_index {task} of episode {source.index} is not in meta/tasks; {way_out}")
-    instruction = meta.tasks[task] if known.instruction is None else known.instruction
-    pictures = {}
-    for camera, key in zip(spec.cameras, keys, strict=True):
-        if key in source.videos:
-            path, start = source.videos[key]
-            pictures[camera] = frames_at(path, start + at, spec.image_size)
-        else:
-            pictures[camera] = np.empty((frames, *spec.image_size, 3), np.uint8)
-            with reading(source.data, way_out):
-                decode_pngs(pngs(table, key), pictures[camera])
+            raise Fault("rows", f"frame_index is not 0..{frames - 1}")
+        away = np.abs(at * meta.fps - np.arange(frames))
+        if not (away <= known.tolerance + 1e-3).all():
+            far = int(np.argmax(np.where(np.isnan(away), np.inf, away)))
+            raise Fault("timestamps", f"timestamps lie {away[far]:.3g} frames from frame_index / {meta.fps:g} fps")
+        facts = _steps(table, spec, choice)
+        column = partial(_column, table, source)
+        names = [*source.facts, *table.column_names]
+        success, unused = success_of(known, source.index, column, lambda: names)
+        tasks = sorted(set(scalars(table, "task_index")[: frames - 1].astype(int).tolist()))
+        instruction, before = instruction_of(known, source.index, column, partial(_task, meta, tasks))
+        _ended(table, facts, success)
+        require_bounds(known, spec, facts["actions"])
+    resized = {
+        camera: fitted_facts(size, spec.image_size) for camera, size in choice.sizes.items() if size != spec.image_size
+    }
     return Episode(
-        images=pictures,
+        images={camera: _pictures(meta, spec, known, rows, choice, camera, source, at) for camera in spec.cameras},
         instruction=instruction,
+        success=success,
         provenance=Provenance(spec.env_id, -1, known.source),
         hz=spec.hz,
         extra={
@@ -117,57 +138,116 @@ def _episode(
             "source_episode": source.index,
             "unknown": facts.pop("unknown"),
             "last_row": facts.pop("last_row"),
+            **before,
+            **unused,
+            **({"resized": resized} if resized else {}),
         },
         **facts,
     )
 
 
-def _steps(table: pa.Table, known: Known, spec: EnvSpec, state: tuple[str, ...], what: str) -> dict[str, Any]:
-    """Everything of an Episode that is not an image, from its T rows; T - 1 steps."""
+def _column(table: pa.Table, source: Source, name: str) -> Any:
+    if name in source.facts:
+        return source.facts[name]
+    if name not in table.column_names:
+        return None
+    column = table[name]
+    return column.to_pylist() if pa.types.is_string(column.type) else scalars(table, name)
+
+
+def _task(meta: Meta, tasks: list[int]) -> str:
+    if len(tasks) > 1:
+        raise Fault("instruction", f"has {len(tasks)} tasks, an Episode has one instruction")
+    if tasks[0] not in meta.tasks:
+        raise Fault("instruction", f"task_index {tasks[0]} is not in meta/tasks")
+    return meta.tasks[tasks[0]]
+
+
+def _pictures(
+    meta: Meta,
+    spec: EnvSpec,
+    known: Known,
+    rows: Rows,
+    choice: _Choice,
+    camera: str,
+    source: Source,
+    at: npt.NDArray[np.float64],
+) -> Pictures:
+    """The pictures of one camera as Frames, fitted to the store's size as they are drawn."""
+    key, size = choice.cameras[camera], choice.sizes[camera]
+
+    def videos() -> Iterator[Pictures]:
+        path, start = source.videos[key]
+        with reading(path, f"episode {source.index}"):
+            if not path.is_file():
+                raise FileNotFoundError(path)
+            if (stored := pixel_format(path)).startswith("gray"):
+                raise Fault("not_rgb", f"its pixels are {stored}")
+            for block in frames_near(path, start + at, size, 1 / meta.fps, known.tolerance):
+                yield fitted(block, spec.image_size)
+
+    def images() -> Iterator[Pictures]:
+        with reading(source.data, f"episode {source.index}, {camera}"):
+            for some in rows.pictures(source, key):
+                for start in range(0, len(some), block_length(*size)):
+                    part = some[start : start + block_length(*size)]
+                    data = [bytes_ or from_path(meta.root, path, key, source.index) for bytes_, path in part]
+                    yield fitted(np.stack([decoded(d, size) for d in data]), spec.image_size)
+
+    drawn = Frames(len(at), spec.image_size, videos if key in source.videos else images)
+    return cast("Pictures", drawn)
+
+
+def _steps(table: pa.Table, spec: EnvSpec, choice: _Choice) -> dict[str, Any]:
+    """Everything of an Episode that is neither picture nor outcome, from its T rows; T - 1 steps."""
     T = len(table) - 1
     has = set(table.column_names)
 
     def column(name: str, default: float) -> npt.NDArray[np.float64]:
         return scalars(table, name) if name in has else np.full(T + 1, default)
 
-    tasks = sorted(set(scalars(table, "task_index")[:T].astype(int).tolist()))
-    if len(tasks) > 1 and known.instruction is None:
-        raise ValueError(f"{what} has {len(tasks)} tasks, an Episode has one instruction; give one with instruction")
-    widths = [_width(table, key) for key in state]
-    proprio = np.concatenate([vectors(table, key, width) for key, width in zip(state, widths, strict=True)], axis=1)
+    widths = [_width(table, key) for key in choice.state]
+    parts = [vectors(table, key, width) for key, width in zip(choice.state, widths, strict=True)]
+    proprio = np.concatenate(parts, axis=1)
     if proprio.shape[1] != spec.proprio_dim:
-        raise ValueError(f"{', '.join(state)} have {proprio.shape[1]} entries a row, info.json says {spec.proprio_dim}")
-    actions = vectors(table, "action", spec.action_dim)
-    success = bool(column("next.success", 0).any()) if known.success is None else known.success
-    done, truncated = column("next.done", 0)[:T] > 0, column("next.truncated", 0)[:T] > 0
-    if "next.truncated" not in has or not (done[-1] or truncated[-1]):
-        # without both columns `done` marks the last row, whatever ended the episode
-        ended = bool(column("next.done", 0)[-1] > 0)
-        done, truncated = np.zeros(T, bool), np.zeros(T, bool)
-        done[-1] = ended and success
-        truncated[-1] = not done[-1]
+        said_ = f"{', '.join(choice.state)} have {proprio.shape[1]} entries a row"
+        raise Fault("rows", f"{said_}, info.json says {spec.proprio_dim}")
+    actions = vectors(table, choice.action, spec.action_dim)
     segments = column("segment", SEGMENTS.index("unlabelled"))[:T]
     if not np.isin(segments, range(len(SEGMENTS))).all():
-        raise ValueError(f"segment labels of {what} are not all in 0..{len(SEGMENTS) - 1}")
+        raise Fault("rows", f"segment labels are not all in 0..{len(SEGMENTS) - 1}")
     rewards = column("next.reward", 0).astype(np.float32)
-    unknown = [said for name, said in _UNKNOWN.items() if name not in has]
+    unknown = [words for name, words in _UNKNOWN.items() if name not in has]
     return {
         "proprio": proprio,
         "actions": actions[:T].copy(),
         "rewards": rewards[:T].copy(),
-        "terminated": done,
-        "truncated": truncated,
-        "success": success,
         "segments": segments.astype(np.int8),
         "progress": column("progress", np.nan).astype(np.float32),
         "intervention": column("intervention", 0)[:T] > 0,
-        "task": tasks[0],
         "unknown": ["seed", *unknown],
         "last_row": {
             "action": [float(x) if np.isfinite(x) else None for x in actions[-1]],
             "reward": float(rewards[-1]) if "next.reward" in has and np.isfinite(rewards[-1]) else None,
         },
     }
+
+
+def _ended(table: pa.Table, facts: dict[str, Any], success: bool) -> None:
+    """Add `terminated` and `truncated` (T,): as stored where the dataset has both, else by the last row's `done`."""
+    T = len(table) - 1
+    done, truncated = (
+        scalars(table, name) > 0 if name in table.column_names else np.zeros(T + 1, bool)
+        for name in ("next.done", "next.truncated")
+    )
+    last = bool(done[-1])
+    done, truncated = done[:T].copy(), truncated[:T].copy()
+    if "next.truncated" not in table.column_names or not (done[-1] or truncated[-1]):
+        # without both columns `done` marks the last row, whatever ended the episode
+        done, truncated = np.zeros(T, bool), np.zeros(T, bool)
+        done[-1] = last and success
+        truncated[-1] = not done[-1]
+    facts |= {"terminated": done, "truncated": truncated}
 
 
 _UNKNOWN = {

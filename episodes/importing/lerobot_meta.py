@@ -7,25 +7,39 @@ meta/tasks.parquet, files of several episodes, an episode's place in a video fil
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
-from episodes.importing.reading import inside, read_json, read_json_lines, reading, whole, within
+from episodes.importing.reading import (
+    DatasetError,
+    Fault,
+    inside,
+    read_json,
+    read_json_lines,
+    reading,
+    whole,
+    within,
+)
 
 VERSIONS = ("v2.0", "v2.1", "v3.0")
 
 
 @dataclass(frozen=True)
 class Source:
-    """One episode's place: its rows in `data`, and per video key its file and the second it begins at."""
+    """One episode's place: its rows in `data`, and per video key its file and the second it begins at.
+
+    facts: what the episode index says of the episode beyond its place, by column (v3.0: one value an episode).
+    """
 
     index: int
     length: int
     data: Path
     videos: dict[str, tuple[Path, float]]
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -48,19 +62,17 @@ def read_meta(root: Path, images: Any) -> Meta:
     """
     path = root / "meta" / "info.json"
     if not path.exists():
-        raise ValueError(f"{root}: not a LeRobotDataset (meta/info.json is missing); give the folder that has meta/")
+        raise DatasetError(root, Fault("format", "not a LeRobotDataset (meta/info.json is missing)"))
     info = read_json(path, root)
     with reading(path):
         version = info.get("codebase_version")
         if version not in VERSIONS:
-            raise ValueError(
-                f"codebase_version {version!r} is not one of {', '.join(VERSIONS)}; convert it with lerobot"
-            )
+            raise Fault("version", f"codebase_version {version!r} is not one of {', '.join(VERSIONS)}")
         features, fps = info["features"], info["fps"]
         if not isinstance(features, dict) or not all(isinstance(f, dict) and "dtype" in f for f in features.values()):
-            raise ValueError("features are not a table of dtype and shape")
+            raise Fault("metadata", "features are not a table of dtype and shape")
         if isinstance(fps, bool) or not isinstance(fps, (int, float)):
-            raise ValueError(f"fps is {fps!r}, not a number")
+            raise Fault("metadata", f"fps is {fps!r}, not a number")
     videos = [key for key in images(features) if features[key]["dtype"] == "video"]
     if version == "v3.0":
         tasks, episodes = _tasks_v3(root), _episodes_v3(root, info, videos)
@@ -68,7 +80,9 @@ def read_meta(root: Path, images: Any) -> Meta:
         tasks, episodes = _tasks_v2(root), _episodes_v2(root, info, videos)
     with reading(path):
         if whole(info.get("total_episodes", len(episodes)), "total_episodes") != len(episodes):
-            raise ValueError(f"total_episodes is {info['total_episodes']}, the episode index has {len(episodes)}")
+            raise Fault(
+                "metadata", f"total_episodes is {info['total_episodes']}, the episode index has {len(episodes)}"
+            )
         return Meta(root, version, float(fps), str(info.get("robot_type") or "unknown"), features, tasks, episodes)
 
 
@@ -93,7 +107,9 @@ def _episodes_v2(root: Path, info: dict[str, Any], videos: list[str]) -> list[So
         with reading(root / "meta" / "info.json"):
             place = {"episode_chunk": i // size, "episode_index": i}
             files = {key: (inside(root, video, video_key=key, **place), 0.0) for key in videos}
-            sources.append(Source(i, length, inside(root, data, **place), files))
+            own = ("episode_index", "length", "tasks")
+            facts = {k: v for k, v in row.items() if k not in own and isinstance(v, (bool, int, float, str))}
+            sources.append(Source(i, length, inside(root, data, **place), files, facts))
     return _ordered(sources, path)
 
 
@@ -104,7 +120,7 @@ def _tasks_v3(root: Path) -> dict[int, str]:
         # the instruction is the data frame's index; its name depends on the version that wrote it
         names = [name for name in ("task", "__index_level_0__") if name in table.column_names]
         if not names:
-            raise ValueError("has no column of instructions")
+            raise Fault("metadata", "has no column of instructions")
         indices = [whole(i, "task_index") for i in table["task_index"].to_pylist()]
         return dict(zip(indices, map(_text, table[names[0]].to_pylist()), strict=True))
 
@@ -125,7 +141,8 @@ def _episodes_v3(root: Path, info: dict[str, Any], videos: list[str]) -> list[So
             file = pq.ParquetFile(within(root, path))
             if missing := [name for name in columns if name not in file.schema_arrow.names]:
                 raise KeyError(missing[0])
-            for row in file.read(columns).to_pylist():
+            more = [f.name for f in file.schema_arrow if "/" not in f.name and _plain(f.type) and f.name not in columns]
+            for row in file.read([*columns, *more]).to_pylist():
                 number = {part: whole(row[f"data/{part}"], part) for part in parts[:2]}
                 files = {}
                 for key in videos:
@@ -133,21 +150,26 @@ def _episodes_v3(root: Path, info: dict[str, Any], videos: list[str]) -> list[So
                     start = float(row[f"videos/{key}/from_timestamp"])
                     files[key] = (inside(root, video, video_key=key, **place), start)
                 index, length = whole(row["episode_index"], "episode_index"), whole(row["length"], "length")
-                sources.append(Source(index, length, inside(root, data, **number), files))
+                facts = {name: row[name] for name in more if row[name] is not None}
+                sources.append(Source(index, length, inside(root, data, **number), files, facts))
     return _ordered(sources, folder)
+
+
+def _plain(kind: pa.DataType) -> bool:
+    return any(test(kind) for test in (pa.types.is_boolean, pa.types.is_integer, pa.types.is_floating))
 
 
 def _ordered(sources: list[Source], path: Path) -> list[Source]:
     with reading(path):
         if not sources:
-            raise ValueError("lists no episodes")
+            raise Fault("metadata", "lists no episodes")
         for previous, source in itertools.pairwise(sources):
             if source.index <= previous.index:
-                raise ValueError(f"episode {source.index} follows {previous.index}: the index is not in order")
+                raise Fault("metadata", f"episode {source.index} follows {previous.index}: the index is not in order")
     return sources
 
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"instruction {value!r} is not a text")
+        raise Fault("metadata", f"instruction {value!r} is not a text")
     return value

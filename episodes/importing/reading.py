@@ -12,57 +12,98 @@ from typing import Any
 
 import pyarrow as pa
 
+from episodes.files import one_line
+from episodes.importing.remedies import REMEDIES
+from episodes.video import VideoError
+
+
+class Fault(ValueError):
+    """What is wrong with a dataset; `cause` is a line of REMEDIES, which gives the way out."""
+
+    def __init__(self, cause: str, message: str) -> None:
+        super().__init__(message)
+        assert cause in REMEDIES, cause
+        self.cause = cause
+
 
 class DatasetError(ValueError):
-    """A ValueError that already names the file and the way out."""
+    """A ValueError that already names the file and the way out of its cause."""
+
+    def __init__(self, place: object, fault: Fault) -> None:
+        super().__init__(one_line(f"{place}: {fault}; {REMEDIES[fault.cause]}"))
+        self.cause = fault.cause
 
 
 @contextmanager
-def reading(path: Path, way_out: str = "copy the dataset again") -> Iterator[None]:
-    """Turn whatever goes wrong inside into one line that names `path`, what was wrong with it and the way out."""
+def reading(path: Path | str, part: str = "", otherwise: str = "metadata") -> Iterator[None]:
+    """Turn whatever goes wrong inside into one line that names `path`, what was wrong with it and the way out.
+
+    part: of the file, for instance "episode 3". otherwise: the cause of an error that does not tell its own.
+    """
     try:
         yield
     except DatasetError:
         raise
-    except FileNotFoundError as error:
-        raise DatasetError(f"{path}: missing; {way_out}") from error
-    except KeyError as error:
-        raise DatasetError(f"{path}: lacks {error.args[0]!r}; {way_out}") from error
-    except (OSError, ValueError, TypeError, IndexError, AttributeError, OverflowError, pa.ArrowException) as error:
-        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise DatasetError(f"{path}: {line}; {way_out}") from error
+    except Exception as error:
+        fault = _fault(error, otherwise)
+        if fault is None:
+            raise
+        raise DatasetError(f"{path}: {part}" if part else path, fault) from error
+
+
+def _fault(error: Exception, otherwise: str) -> Fault | None:
+    if isinstance(error, Fault):
+        return error
+    if isinstance(error, VideoError):
+        return Fault({"moment": "timestamps", "size": "video_size"}.get(error.kind, "damaged"), str(error))
+    if isinstance(error, FileNotFoundError):
+        return Fault("missing", "missing")
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    if isinstance(error, (pa.ArrowException, OSError, json.JSONDecodeError, UnicodeDecodeError)):
+        return Fault("damaged", line)
+    if isinstance(error, KeyError):
+        return Fault("lacks", f"lacks {error.args[0]!r}")
+    if isinstance(error, (ValueError, TypeError, IndexError, AttributeError, OverflowError)):
+        return Fault(otherwise, line)
+    return None
+
+
+def read_text(path: Path) -> str:
+    """The text of a file in UTF-8, with or without a byte-order mark."""
+    return path.read_text(encoding="utf-8-sig")
 
 
 def read_json(path: Path, root: Path) -> dict[str, Any]:
     """The JSON object in a file of the dataset at `root`."""
     with reading(path):
-        within(root, path)
-        return json_object(path.read_text(encoding="utf-8"))
+        return json_object(read_text(within(root, path)))
 
 
 def read_json_lines(path: Path, root: Path) -> list[dict[str, Any]]:
-    """The JSON objects in a file of the dataset at `root`, one a line."""
+    """The JSON objects in a file of the dataset at `root`, one a line.
+
+    A line ends at a line feed alone: other separators may stand in texts.
+    """
     with reading(path):
-        within(root, path)
-        return [json_object(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        return [json_object(line) for line in read_text(within(root, path)).split("\n") if line.strip()]
 
 
 def json_object(text: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except RecursionError:
-        raise ValueError("JSON is nested too deeply") from None
+        raise Fault("damaged", "JSON is nested too deeply") from None
     if not isinstance(value, dict):
-        raise ValueError(f"holds a JSON {type(value).__name__}, not an object")
+        raise Fault("metadata", f"holds a JSON {type(value).__name__}, not an object")
     return value
 
 
 def whole(value: Any, name: str) -> int:
     """A count or index >= 0 from a file; anything else is a ValueError that names it."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value or int(value) != value:
-        raise ValueError(f"{name} is {value!r}, not a whole number")
+        raise Fault("metadata", f"{name} is {value!r}, not a whole number")
     if not 0 <= value < 2**53:
-        raise ValueError(f"{name} is {value!r}, outside 0..2^53")
+        raise Fault("metadata", f"{name} is {value!r}, outside 0..2^53")
     return int(value)
 
 
@@ -72,13 +113,19 @@ def inside(root: Path, template: Any, **fields: int | str) -> Path:
     Errors (ValueError): a field other than the given ones, or a path that would leave `root`.
     """
     if not isinstance(template, str):
-        raise ValueError(f"path template {template!r} is not a text")
+        raise Fault("metadata", f"path template {template!r} is not a text")
     for _, name, form, conversion in string.Formatter().parse(template):
         if name is not None and (name not in fields or conversion or not re.fullmatch(r"(0\dd)?", form or "")):
-            raise ValueError(f"path template {template!r} has a field other than {', '.join(sorted(fields))}")
-    path = PurePosixPath(template.format(**fields))
+            wanted = ", ".join(sorted(fields))
+            raise Fault("metadata", f"path template {template!r} has a field other than {wanted}")
+    return inside_path(root, template.format(**fields))
+
+
+def inside_path(root: Path, text: str) -> Path:
+    """A path relative to `root` that stays in it."""
+    path = PurePosixPath(text)
     if path.is_absolute() or ".." in path.parts or "\\" in str(path) or "\0" in str(path):
-        raise ValueError(f"path {str(path)!r} leaves the dataset's folder")
+        raise Fault("outside", f"path {str(path)!r} leaves the dataset's folder")
     return within(root, root / path)
 
 
@@ -90,9 +137,7 @@ def within(root: Path, path: Path) -> Path:
     place, home = path.resolve(), root.resolve()
     blobs = home.parent.parent / "blobs" if home.parent.name == "snapshots" else home
     if not (place.is_relative_to(home) or place.is_relative_to(blobs)):
-        raise ValueError(
-            f"{path.relative_to(root)} is a link that leaves the dataset's folder; put a copy in its place"
-        )
+        raise Fault("file_link", f"{path.relative_to(root)} is a link that leaves the dataset's folder")
     if place.exists() and not place.is_file():
-        raise ValueError(f"{path.relative_to(root)} is not a regular file")
+        raise Fault("file_link", f"{path.relative_to(root)} is not a regular file")
     return path

@@ -1,186 +1,259 @@
-"""A robomimic HDF5 file as Episodes: data/demo_K with actions, rewards, dones, obs/* and, where kept, next_obs/*.
+"""An HDF5 file of demonstrations as Episodes: actions, rewards, dones, obs/* and, where kept, next_obs/*.
 
-The final observation is the last entry of next_obs; a file without it gives its last frame up, as a LeRobotDataset
-does: T - 1 steps, the last action and reward in `extra["last_row"]`. The files' simulator `states` are not imported.
+The final observation is the last entry of next_obs, or of obs where they are one more than the actions (ManiSkill); a
+file without either gives its last frame up, as a LeRobotDataset does: T - 1 steps, the last action and reward in
+`extra["last_row"]`. The files' simulator `states` are not imported.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from episodes.importing.hdf5 import array, dataset, group, matrix, string
-from episodes.importing.known import Known, choose_cameras, make_spec, one_size
-from episodes.importing.reading import json_object, reading
+from episodes.frames import Frames, Pictures, block_length, fitted, fitted_facts
+from episodes.importing.convention import controller, require_gripper, robosuite_actions, seen
+from episodes.importing.facts import instruction_of, success_of
+from episodes.importing.hdf5 import array, at, matrix
+from episodes.importing.hdf5_layouts import Layout, instruction_in, layout_of, picture_size
+from episodes.importing.known import Draft, Drafts, Known, choose_cameras, make_spec, one_size, require_bounds, said
+from episodes.importing.reading import DatasetError, Fault, reading
 from episodes.types import SEGMENTS, EnvSpec, Episode, Provenance
 
-_STATE = ("robot0_eef_pos", "robot0_eef_quat", "robot0_gripper_qpos")  # the vectors robomimic's image policies see
 _ROBOSUITE = 1  # env_args["type"]
-_OSC_POSE = ("dx", "dy", "dz", "drx", "dry", "drz", "gripper")
-_IMAGE = "_image"
 
 
-def read_robomimic(path: Path, known: Known) -> tuple[EnvSpec, Iterator[Episode]]:
-    """The EnvSpec of a file and its episodes, each read when it is drawn.
+def read_robomimic(path: Path, known: Known) -> tuple[EnvSpec, int, Drafts]:
+    """The EnvSpec of a file, the number of its episodes, and these, each read when it is made.
 
-    Errors (ValueError): no h5py, malformed attributes at once; a malformed demonstration when it is drawn.
+    Errors (ValueError): no h5py, malformed attributes at once; a malformed demonstration when it is made.
     """
     try:
         import h5py
     except ImportError as error:
-        raise ValueError(f"{path}: HDF5 needs h5py; pip install foresight[robomimic]") from error
-    with reading(path, "copy the file again"), h5py.File(path, "r") as file:
-        data = group(file, "data")
-        env_args = json_object(string(data.attrs.get("env_args", "{}")))
-        kwargs = env_args.get("env_kwargs")
-        kwargs = kwargs if isinstance(kwargs, dict) else {}
-        demos = sorted((name for name in data if re.fullmatch(r"demo_\d{1,9}", name)), key=_number)
+        raise DatasetError(path, Fault("h5py", "HDF5 needs h5py")) from error
+    if path.is_dir():
+        raise DatasetError(path, Fault("format", "is a folder, not an HDF5 file"))
+    with reading(path), h5py.File(path, "r") as file:
+        layout = layout_of(file, path)
+        if missing := known.skip - set(layout.demos):
+            raise Fault("skip", f"skip names demo_{min(missing)}, which is not there")
+        demos = {number: name for number, name in layout.demos.items() if number not in known.skip}
         if not demos:
-            raise ValueError("has no data/demo_K")
-        if missing := known.skip - set(map(_number, demos)):
-            raise ValueError(f"skip names demo_{min(missing)}, which is not there; correct it")
-        demos = [name for name in demos if _number(name) not in known.skip]
-        if not demos:
-            raise ValueError("every demonstration is skipped")
-        obs = group(group(data, demos[0]), "obs")
-        found = [name.removesuffix(_IMAGE) for name in obs if name.endswith(_IMAGE)]
-        cameras = choose_cameras(known, found, str(path))
-        sizes = {name: _image_size(obs, name) for name in cameras}
-        state = known.state or _STATE
-        names = [name for key in state for name in _names(key, array(obs, key))]
-        action_dim = matrix(array(group(data, demos[0]), "actions")).shape[1]
-        hz = kwargs.get("control_freq", known.spec.get("hz"))
-        if isinstance(hz, bool) or not isinstance(hz, (int, float)):
-            raise ValueError("env_args has no control_freq; give hz with spec")
-        steps = [len(dataset(group(data, name), "actions")) for name in demos]
-        told: dict[str, Any] = {}
-        if env_args.get("type") == _ROBOSUITE:  # its controllers take actions in [-1, 1]
-            told = {"action_low": (-1.0,) * action_dim, "action_high": (1.0,) * action_dim, "gripper_close": 1.0}
-        if told and action_dim == 7 and _controller(kwargs) == "OSC_POSE":
-            told |= {"action_names": _OSC_POSE, "rotation": "rotation_vector"}
-        spec = make_spec(
-            known,
-            str(path),
-            **{
-                "env_id": f"robomimic/{env_args.get('env_name', 'unknown')}",
-                "cameras": tuple(cameras),
-                "image_size": one_size(sizes, str(path)),
-                "proprio_names": tuple(names),
-                "action_names": tuple(f"action_{i}" for i in range(action_dim)),
-                "hz": float(hz),
-                "max_steps": max(steps),
-                **told,
-            },
+            raise Fault("empty", "every demonstration is skipped")
+        first = file[next(iter(demos.values()))]
+        cameras = {c: layout.cameras[c] for c in choose_cameras(known, layout.cameras)}
+        sizes = {name: picture_size(first, key) for name, key in cameras.items()}
+        state = known.state or layout.state
+        vectors = sorted(key for key in first[layout.observations] if key not in {c.split("/")[-1] for c in cameras})
+        if not state:
+            raise Fault("state", f"no state is known in it; its vectors are {said(vectors)}")
+        if wrong := [key for key in state if layout.vector(key) not in first]:
+            raise Fault("state", f"lacks {wrong[0]!r}; its vectors are {said(vectors)}")
+        action = known.action or "actions"
+        names = [name for key in state for name in _names(key, array(first, layout.vector(key)))]
+        spec, told = _spec(file, layout, known, demos, sizes, names, action)
+    unknown = ["seed", "segments", "progress", "intervention", *told]
+    make = partial(_episode, path, layout, spec, known, cameras, sizes, state, action, unknown)
+    return spec, len(demos), (Draft(number, str(path), partial(make, number)) for number in demos)
+
+
+def _spec(
+    file: Any,
+    layout: Layout,
+    known: Known,
+    demos: dict[int, str],
+    sizes: dict[str, tuple[int, int]],
+    proprio: list[str],
+    action: str,
+) -> tuple[EnvSpec, list[str]]:
+    """The EnvSpec, and which of its fields the arrays contradict and are therefore left unknown."""
+    kwargs = layout.kwargs
+    given = known.spec.get("hz") if known.hz is None else known.hz
+    hz = given if kwargs.get("control_freq") is None else kwargs["control_freq"]
+    if isinstance(hz, bool) or not isinstance(hz, (int, float)):
+        raise Fault("hz", "does not say its control rate (control_freq)")
+    steps = [len(at(file[name], action)) for name in demos.values()]
+    n = matrix(array(file[next(iter(demos.values()))], action)).shape[1]
+    told: dict[str, Any] = {}
+    unknown: list[str] = []
+    if layout.env.get("type") == _ROBOSUITE:
+        kind, absolute = controller(kwargs)
+        absolute = absolute if known.actions is None else known.actions == "absolute"
+        told = robosuite_actions(kind, absolute, n)
+        unknown = _compare(file, layout, known, demos, told, absolute, action)
+    spec = make_spec(
+        known,
+        **{
+            "env_id": f"{layout.name.lower()}/{layout.env.get('env_name', 'unknown')}",
+            "cameras": tuple(sizes),
+            "image_size": one_size(known, sizes),
+            "proprio_names": tuple(proprio),
+            "action_names": tuple(f"action_{i}" for i in range(n)),
+            "hz": float(hz),
+            "max_steps": max(steps),
+            **told,
+        },
+    )
+    return spec, unknown
+
+
+def _compare(
+    file: Any, layout: Layout, known: Known, demos: dict[int, str], told: dict[str, Any], absolute: bool, action: str
+) -> list[str]:
+    """Compare what the file says of its actions with the actions; bounds that do not hold become infinite in `told`."""
+    low, high = np.full(len(told["action_low"]), np.inf), np.full(len(told["action_low"]), -np.inf)
+    reached, fingers = [], []
+    for name in demos.values():
+        try:
+            demo = file[name]
+            actions = matrix(array(demo, action))
+            low, high = np.minimum(low, actions.min(0)), np.maximum(high, actions.max(0))
+            if (position := layout.vector("robot0_eef_pos")) in demo:
+                reached.append((actions, matrix(array(demo, position))))
+            if (gripper := layout.vector("robot0_gripper_qpos")) in demo:
+                fingers.append((actions[:, -1], matrix(array(demo, gripper))))
+        except (KeyError, ValueError):
+            continue  # it is named when its turn comes
+    shown = seen(reached) if known.actions is None and len(low) >= 6 else ""
+    if shown and (shown == "absolute") != absolute:
+        raise Fault(
+            "convention",
+            f"says its actions are {'absolute' if absolute else 'delta'}, its arrays show {shown} ones "
+            "(actions follow the hand's " + ("positions)" if shown == "absolute" else "steps)"),
         )
-    return spec, _episodes(path, demos, spec, known, state, sparse=kwargs.get("reward_shaping") is False)
+    require_gripper(fingers, float(known.spec.get("gripper_close", told["gripper_close"])))
+    outside = [
+        i for i in range(len(low)) if low[i] < told["action_low"][i] - 1e-6 or high[i] > told["action_high"][i] + 1e-6
+    ]
+    for name, wide in (("action_low", -np.inf), ("action_high", np.inf)):
+        told[name] = tuple(float(wide) if i in outside else x for i, x in enumerate(told[name]))
+    return ["action bounds (some actions lie outside -1..1)"] if outside else []
 
 
-def _episodes(
-    path: Path, demos: list[str], spec: EnvSpec, known: Known, state: tuple[str, ...], sparse: bool
-) -> Iterator[Episode]:
+def _episode(
+    path: Path,
+    layout: Layout,
+    spec: EnvSpec,
+    known: Known,
+    cameras: dict[str, str],
+    sizes: dict[str, tuple[int, int]],
+    state: tuple[str, ...],
+    action: str,
+    unknown: list[str],
+    number: int,
+) -> Episode:
     import h5py
 
-    for name in demos:
-        with reading(path, f"copy the file again, or leave it out (skip {_number(name)})"):
-            with h5py.File(path, "r") as file:
-                try:
-                    episode = _episode(group(group(file, "data"), name), spec, known, state, sparse)
-                except (KeyError, ValueError, TypeError, OSError) as error:
-                    reason = f"lacks {error.args[0]!r}" if isinstance(error, KeyError) else str(error)
-                    raise ValueError(f"{name}: {reason}") from error
-        yield episode
-
-
-def _episode(demo: Any, spec: EnvSpec, known: Known, state: tuple[str, ...], sparse: bool) -> Episode:
-    obs = group(demo, "obs")
-    actions = matrix(array(demo, "actions"))
-    T = len(actions)
-    if int(demo.attrs.get("num_samples", T)) != T:
-        raise ValueError(f"has {T} actions, its num_samples says {demo.attrs['num_samples']}")
-    sources = [obs] + ([group(demo, "next_obs")] if "next_obs" in demo else [])
-    frames = T + 1 if len(sources) == 2 else T
-    if frames < 2:
-        raise ValueError("has no next_obs and 1 frame; 2 are needed, the last is the final observation")
-
-    def joined(key: str) -> npt.NDArray[Any]:
-        parts = [array(part, key) for part in sources]
-        if any(len(part) != T for part in parts):
-            raise ValueError(f"{key} has {', '.join(str(len(part)) for part in parts)} frames for {T} actions")
-        return np.concatenate([parts[0], *(part[-1:] for part in parts[1:])])
-
-    images = {camera: joined(camera + _IMAGE) for camera in spec.cameras}
-    for camera, pictures in images.items():
-        if pictures.dtype != np.uint8 or pictures.shape[1:] != (*spec.image_size, 3):
-            said = f"{pictures.dtype} {pictures.shape[1:]}"
-            raise ValueError(f"images of {camera} are {said}, expected uint8 {(*spec.image_size, 3)}")
-    rewards = _vector(demo, "rewards", T)
-    dones = _vector(demo, "dones", T)
-    success = known.success
-    if success is None:
-        if rewards is None or not sparse:
-            raise ValueError(
-                "success is not known (no sparse rewards: reward_shaping is not false); say it with success"
-            )
-        success = bool((rewards > 0).any())
+    name = layout.demos[number]
+    with reading(path, name.split("/")[-1], "rows"), h5py.File(path, "r") as file:
+        demo = file[name]
+        actions = matrix(array(demo, action))
+        T = len(actions)
+        if int(demo.attrs.get("num_samples", T)) != T:
+            raise Fault("rows", f"has {T} actions, its num_samples says {demo.attrs['num_samples']}")
+        parts = ["", "next_"] if "next_obs" in demo else [""]
+        own = min(len(at(demo, key)) for key in cameras.values())
+        frames = T + 1 if len(parts) == 2 or own == T + 1 else T
+        if frames < 2:
+            raise Fault("short", "has no next_obs and 1 frame; 2 are needed, the last is the final observation")
+        for key in (*(layout.vector(key) for key in state), *cameras.values()):
+            lengths = [len(at(demo, part + key)) for part in parts]
+            if lengths != [T] * len(parts) and lengths != [T + 1]:
+                told = ", ".join(map(str, lengths))
+                raise Fault("rows", f"{key.split('/')[-1]} has {told} frames for {T} actions")
+        for camera, key in cameras.items():
+            pictures = at(demo, key)
+            if pictures.dtype != np.uint8 or pictures.shape[1:] != (*sizes[camera], 3):
+                found = f"{pictures.dtype} {pictures.shape[1:]}"
+                raise Fault("not_rgb", f"images of {camera} are {found}, expected uint8 {(*sizes[camera], 3)}")
+        rewards, dones = _vector(demo, "rewards", T), _vector(demo, "dones", T)
+        if dones is None:
+            dones = _vector(demo, "terminated", T)
+        column = partial(_column, demo, rewards, layout.kwargs.get("reward_shaping") is False)
+        columns = [key for key in demo if getattr(demo[key], "ndim", 0) == 1] + list(demo.attrs)
+        success, unused = success_of(known, number, column, lambda: sorted(columns))
+        data = file.get("data", demo)
+        instruction, before = instruction_of(known, number, column, partial(instruction_in, demo, data))
+        proprio = [matrix(_joined(demo, layout.vector(key), parts)) for key in state]
     steps = frames - 1
-    terminated, truncated = np.zeros(steps, np.bool_), np.zeros(steps, np.bool_)
-    terminated[-1] = success and dones is not None and dones[-1] > 0
-    truncated[-1] = not terminated[-1]
-    unknown = ["seed", "segments", "progress", "intervention"]
-    unknown += [said for said, column in (("rewards", rewards), ("terminated", dones)) if column is None]
-    extra: dict[str, Any] = {
-        "imported_from": "robomimic",
-        "source_episode": _number(demo.name.rsplit("/", 1)[-1]),
-        "unknown": unknown,
-    }
-    if steps < T:
-        extra["last_row"] = {
-            "action": [float(x) if np.isfinite(x) else None for x in actions[-1]],
-            "reward": None if rewards is None else float(rewards[-1]),
-        }
+    with reading(path, name.split("/")[-1], "rows"):
+        require_bounds(known, spec, actions)
     return Episode(
-        images=images,
-        proprio=np.concatenate([matrix(joined(key)) for key in state], axis=1),
+        images={
+            camera: cast("Pictures", Frames(frames, spec.image_size, partial(_draw, path, name, key, parts, spec)))
+            for camera, key in cameras.items()
+        },
+        proprio=np.concatenate([values[:frames] for values in proprio], axis=1),
         actions=actions[:steps],
         rewards=np.zeros(steps, np.float32) if rewards is None else rewards[:steps],
-        terminated=terminated,
-        truncated=truncated,
+        **_ended(steps, success, dones),
         success=success,
         segments=np.full(steps, SEGMENTS.index("unlabelled"), np.int8),
         progress=np.full(steps + 1, np.nan, np.float32),
         intervention=np.zeros(steps, np.bool_),
-        instruction=_instruction(demo, known),
+        instruction=instruction,
         provenance=Provenance(spec.env_id, -1, known.source),
         hz=spec.hz,
-        extra=extra,
+        extra={
+            "imported_from": layout.name,
+            "source_episode": number,
+            "unknown": unknown
+            + [words for words, values in (("rewards", rewards), ("terminated", dones)) if values is None],
+            **before,
+            **unused,
+            **_resized(sizes, spec),
+            **({"last_row": _last(actions, rewards)} if steps < T else {}),
+        },
     )
 
 
-def _instruction(demo: Any, known: Known) -> str:
-    if known.instruction is not None:
-        return known.instruction
-    said = json_object(string(demo.attrs.get("ep_meta", "{}"))).get("lang")
-    if not isinstance(said, str):
-        raise ValueError("the file has no instruction (ep_meta with lang); give one with instruction")
-    return said
+def _resized(sizes: dict[str, tuple[int, int]], spec: EnvSpec) -> dict[str, Any]:
+    facts = {c: fitted_facts(size, spec.image_size) for c, size in sizes.items() if size != spec.image_size}
+    return {"resized": facts} if facts else {}
 
 
-def _controller(kwargs: dict[str, Any]) -> str:
-    """The arm's controller: robosuite 1.4's flat config, or 1.5's with body parts."""
-    config = kwargs.get("controller_configs")
-    config = config if isinstance(config, dict) else {}
-    parts = config.get("body_parts")
-    arm = parts.get("right") if isinstance(parts, dict) else config
-    return str(arm.get("type")) if isinstance(arm, dict) else ""
+def _last(actions: npt.NDArray[np.float32], rewards: npt.NDArray[np.float32] | None) -> dict[str, Any]:
+    last = [float(x) if np.isfinite(x) else None for x in actions[-1]]
+    return {"action": last, "reward": None if rewards is None else float(rewards[-1])}
 
 
-def _number(demo: str) -> int:
-    return int(demo.removeprefix("demo_"))
+def _ended(steps: int, success: bool, dones: npt.NDArray[np.float32] | None) -> dict[str, npt.NDArray[np.bool_]]:
+    terminated, truncated = np.zeros(steps, np.bool_), np.zeros(steps, np.bool_)
+    terminated[-1] = success and dones is not None and dones[-1] > 0
+    truncated[-1] = not terminated[-1]
+    return {"terminated": terminated, "truncated": truncated}
+
+
+def _draw(path: Path, demo: str, key: str, parts: list[str], spec: EnvSpec) -> Iterator[Pictures]:
+    """The pictures of one camera block by block, fitted to the store's size."""
+    import h5py
+
+    with reading(path, f"{demo.split('/')[-1]}, {key}", "picture"), h5py.File(path, "r") as file:
+        pictures = at(file[demo], key)
+        step = block_length(pictures.shape[1], pictures.shape[2])
+        for start in range(0, len(pictures), step):
+            yield fitted(pictures[start : start + step], spec.image_size)
+        if len(parts) == 2:
+            yield fitted(at(file[demo], parts[1] + key)[-1:], spec.image_size)
+
+
+def _joined(demo: Any, path: str, parts: list[str]) -> npt.NDArray[Any]:
+    found = [array(demo, part + path) for part in parts]
+    return np.concatenate([found[0], *(values[-1:] for values in found[1:])])
+
+
+def _column(demo: Any, rewards: npt.NDArray[np.float32] | None, sparse: bool, name: str) -> Any:
+    """The values of a column of one demonstration: an array or an attribute of it."""
+    if name == "next.success":  # sparse rewards say it
+        return rewards if sparse else None
+    if name in demo and getattr(demo[name], "ndim", 0) == 1:
+        return array(demo, name)
+    return demo.attrs.get(name)
 
 
 def _vector(demo: Any, name: str, T: int) -> npt.NDArray[np.float32] | None:
@@ -188,17 +261,10 @@ def _vector(demo: Any, name: str, T: int) -> npt.NDArray[np.float32] | None:
         return None
     values = matrix(array(demo, name))
     if values.shape != (T, 1):
-        raise ValueError(f"{name} have shape {values.shape} for {T} actions")
+        raise Fault("rows", f"{name} have shape {values.shape} for {T} actions")
     return values[:, 0]
 
 
 def _names(key: str, values: npt.NDArray[Any]) -> list[str]:
     width = matrix(values).shape[1]
     return [f"{key}_{i}" for i in range(width)] if width > 1 else [key]
-
-
-def _image_size(obs: Any, camera: str) -> tuple[int, int]:
-    shape = dataset(obs, camera + _IMAGE).shape
-    if len(shape) != 4 or shape[3] != 3:
-        raise ValueError(f"{camera}{_IMAGE} has shape {shape}, expected (T, H, W, 3); leave the camera out (cameras)")
-    return int(shape[1]), int(shape[2])

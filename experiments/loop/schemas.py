@@ -133,10 +133,13 @@ class TrainConfig(RecapSimConfig):
     out: str = MISSING  # folder to train in and save to
     part: str = "value"  # value or policy
     labels: str = ""  # file of labels a policy learns from; empty: behaviour cloning of every step
+    image_size: list[int] = field(default_factory=list)  # read pictures at [H, W], padded; empty: as stored
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_one_of(self, part=("value", "policy"))
+        if self.image_size and (len(self.image_size) != 2 or min(self.image_size) < 1):
+            raise ValueError(f"image_size={list(self.image_size)}: give [height,width] in pixels")
 
 
 @dataclass

@@ -18,6 +18,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from envs.backend import choose_gl, require_device
+
 ROOT = Path(__file__).resolve().parents[2]
 OK, NOTE, WARNING, PROBLEM = "ok", "note", "warning", "problem"
 NEEDED = ("numpy", "pyarrow", "torch", "diffusers", "transformers", "accelerate", "safetensors", "hydra-core",
@@ -100,6 +102,15 @@ def rendering() -> Finding:
     if not script.exists():
         return Finding("rendering", NOTE, "not tried: scripts/ is not here", "run the doctor in a checkout")
     chosen = os.environ.get("MUJOCO_GL")
+    try:  # what a run checks first
+        choose_gl()
+        require_device()
+    except ImportError as error:
+        what, _, fix = str(error).rpartition("; ")
+        return Finding("rendering", PROBLEM, what, fix)
+    finally:
+        if chosen is None:
+            os.environ.pop("MUJOCO_GL", None)
     failed: list[str] = []
     for backend in [chosen] if chosen else ["egl", "osmesa"]:
         drawn, said = run([sys.executable, str(script), "render"], MUJOCO_GL=backend, PYOPENGL_PLATFORM=backend)

@@ -73,6 +73,7 @@ class Backend(ABC):
             else:
                 answers[key] = known
                 self._count(known, cached=True)
+                self._require_said(questions[i], known)
         order = list(missing.values())
 
         def keep(i: int, answer: Answer) -> None:
@@ -80,6 +81,7 @@ class Backend(ABC):
             self._cache.put(key, asked[order[i]], answer)
             self._count(answer, cached=False)
             answers[key] = answer
+            self._require_said(questions[order[i]], answer)
 
         if order:
             self._answers([questions[i] for i in order], keep)
@@ -110,6 +112,16 @@ class Backend(ABC):
         """Write the report to usage.json in a folder, if there is one."""
         if folder is not None:
             write_atomic(folder / "usage.json", json.dumps(self.report(), indent=1) + "\n")
+
+    def _require_said(self, question: Question, answer: Answer) -> None:
+        """Stop where max_tokens ended before the answer began: the next question would be paid for in vain, too."""
+        if question.first_token or answer.finish != "length" or answer.said.strip():
+            return
+        raise ValueError(
+            f"vision-language model {self.config.model!r}: max_tokens={question.max_tokens} was used up by its "
+            "reasoning, no answer was left; raise max_tokens, or choose a model (or its setting) that reasons less - "
+            "nothing more was asked"
+        )
 
     def _count(self, answer: Answer, cached: bool) -> None:
         with self._lock:

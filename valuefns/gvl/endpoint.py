@@ -84,7 +84,7 @@ class Endpoint(Backend):
                 self._pace.back_off(self.config.backoff, attempt)
             self._pace.wait()
             try:
-                answer = self._post(body)
+                answer = self._post(body, sum(not isinstance(part, str) for part in question.parts))
                 self._reached = True
                 return answer
             except Again as reason:
@@ -95,7 +95,7 @@ class Endpoint(Backend):
                     break  # nobody has answered yet: most likely the address is wrong
         raise ValueError(self._clean(f"{self.config.url}: {last.message}; {last.way_out}"))
 
-    def _post(self, body: dict[str, Any]) -> Answer:
+    def _post(self, body: dict[str, Any], pictures: int) -> Answer:
         try:
             reply = self._session().post(
                 self._url, json=body, timeout=(10.0, self.config.timeout), allow_redirects=False, auth=self._sign
@@ -113,7 +113,7 @@ class Endpoint(Backend):
             raise Again(
                 "unreachable", f"cannot be reached ({reason})", "check the url and that it is running"
             ) from None
-        return read_reply(reply, self.config, self._hide)
+        return read_reply(reply, self.config, self._hide, pictures)
 
     def _session(self) -> requests.Session:
         if not hasattr(self._local, "session"):

@@ -175,10 +175,12 @@ class _Job:
         self.goal_image = self._image(len(episode)) if by_image else None
         self.progress = np.full(n, np.nan)
         self.asked = self.refused = 0
+        self.cut: set[int] = set()
 
     def open(self) -> list[int]:
-        """The groups that still lack a value."""
-        return [k for k, group in enumerate(self.groups) if np.isnan(self.progress[group]).any()]
+        """The groups that still lack a value and may get it: one that was cut off would be cut off again."""
+        lacking = [k for k, group in enumerate(self.groups) if np.isnan(self.progress[group]).any()]
+        return [k for k in lacking if k not in self.cut]
 
     def question(self, k: int, attempt: int) -> Question:
         config, frames = self.config, [self._image(self.frames[i]) for i in self.groups[k]]
@@ -190,10 +192,12 @@ class _Job:
 
     def take(self, k: int, answer: Answer) -> None:
         group = self.groups[k]
-        values = parse_percentages(answer.text, len(group), cut=answer.finish == "length") / 100
+        values = parse_percentages(answer.said, len(group), cut=answer.finish == "length") / 100
         if answer.finish == "refusal":
             values[:] = np.nan
         self.asked += 1
+        if answer.finish == "length":
+            self.cut.add(k)
         self.refused += bool(np.isnan(values).all())
         if np.isnan(values).sum() < np.isnan(self.progress[group]).sum():
             self.progress[group] = values

@@ -29,6 +29,21 @@ _ASKED = (  # the prompt's own words first
 _NOTHING = re.compile(r"\b(n/?a|unknown|none|null|unclear|not visible|cannot|can't|unable)\b", re.IGNORECASE)
 
 
+_OPENS = re.compile(r"<(think|thinking|reasoning|thought)>|◁think▷|<\|channel\|>analysis<\|message\|>", re.IGNORECASE)
+_CLOSES = re.compile(r"</(think|thinking|reasoning|thought)>|◁/think▷|<\|channel\|>final<\|message\|>", re.IGNORECASE)
+
+
+def without_reasoning(text: str) -> str:
+    """What a model said after its chain of thought; nothing where that was cut off before its end.
+
+    The opening mark may be missing (some templates put it into the prompt), the closing one decides.
+    """
+    closes = list(_CLOSES.finditer(text))
+    answer = text[closes[-1].end() :] if closes else text
+    opened = _OPENS.search(answer)
+    return answer[: opened.start()] if opened else answer
+
+
 def parse_percentages(text: str, n: int, cut: bool = False) -> np.ndarray:
     """Read the answer for frames 1..n: float64 (n,) in [0, 100], NaN where it gives none.
 

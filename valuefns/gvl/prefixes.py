@@ -184,7 +184,7 @@ class RoboReward(PrefixValue):
             ]
             for (i, k), answer in zip(missing, self.backend.ask(questions), strict=True):
                 if answer.finish != "refusal":
-                    scores[i][k] = parse_score(answer.text)
+                    scores[i][k] = parse_score(answer.said)
         return [(s - 1) / 4 for s in scores]
 
 

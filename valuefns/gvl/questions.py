@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from episodes.settings import require, require_one_of
+from valuefns.gvl.parsing import without_reasoning
 
 Part = str | np.ndarray
 """A piece of a prompt: text, or an image uint8 (H, W, 3)."""
@@ -95,6 +96,11 @@ class Answer:
     def __post_init__(self) -> None:
         assert self.finish in ("stop", "length", "refusal"), self.finish
 
+    @property
+    def said(self) -> str:
+        """The text without the model's chain of thought; empty where that was cut off."""
+        return without_reasoning(self.text)
+
 
 @dataclass
 class Usage:
@@ -103,6 +109,7 @@ class Usage:
     answers: int = 0
     cached: int = 0
     refusals: int = 0  # of both
+    cut: int = 0  # of both: answers that max_tokens cut off
     retries: dict[str, int] = field(default_factory=dict)  # reason -> how often a request was made again
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -112,6 +119,7 @@ class Usage:
 
     def add(self, answer: Answer, cached: bool) -> None:
         self.refusals += answer.finish == "refusal"
+        self.cut += answer.finish == "length" and answer.completion_tokens != 1  # one token is all that is asked for
         prompt, completion = max(answer.prompt_tokens, 0), max(answer.completion_tokens, 0)
         if cached:
             self.cached += 1

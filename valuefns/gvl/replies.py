@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,6 +19,13 @@ _LONGEST_HOLD = 120.0  # seconds; an endpoint that asks for more is tried again 
 _BUSY = {408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529}
 _LONG = ("context_length", "context length", "maximum context", "context window", "too many tokens", "too long",
          "max_model_len", "maximum number of tokens", "input length")  # fmt: skip
+_LIMIT = re.compile(  # "At most 8 image(s) may be provided in one prompt", "supports up to 5 images"
+    r"at most (\d+) (?:image|picture)|up to (\d+) (?:image|picture)"
+    r"|(?:max\w*|limit)[^.\d]*(?:image|picture)[^.\d]*(\d+)"
+    r"|(?:max\w*|limit)[^.\d]*(\d+) (?:image|picture)|more than (\d+) (?:image|picture)"
+)
+_TOO_MANY = ("too many image", "too many picture", "number of images", "image count")
+_KEY = re.compile(r"api[ _-]?key|credential|unauthenticated")
 _NO_IMAGES = ("image", "multimodal", "multi-modal", "vision", "content must be a string", "expected a string")
 
 
@@ -29,16 +37,22 @@ class Again(Exception):
         self.kind, self.message, self.way_out, self.seconds = kind, message, way_out, seconds
 
 
-def read_reply(reply: requests.Response, config: BackendConfig, hide: Callable[[str], str]) -> Answer:
+def read_reply(
+    reply: requests.Response, config: BackendConfig, hide: Callable[[str], str], pictures: int = 0
+) -> Answer:
     """The answer in a reply of {url}/chat/completions; raises Again, or ValueError where asking again is no use.
 
-    `hide` takes secrets out of what the endpoint says.
+    `hide` takes secrets out of what the endpoint says; pictures: how many the prompt has.
     """
     status = reply.status_code
     raw = _json(reply)
+    if isinstance(raw, list) and raw and isinstance(raw[0], dict) and "error" in raw[0]:
+        raw = raw[0]  # Google's endpoint puts the error into a list
     error = raw.get("error") if isinstance(raw, dict) else None
+    if isinstance(raw, dict) and raw.get("object") == "error":  # vLLM's older form
+        error = error or raw
     if status != 200 or error:
-        _refuse(status, error, raw, reply, config, hide)
+        _refuse(status, error, raw, reply, config, hide, pictures)
     if raw is None:
         html = reply.text.lstrip()[:1] == "<"
         message = "answers with a web page" if html else "its answers are not readable json"
@@ -92,14 +106,17 @@ def _count(value: Any) -> int:
 
 
 def _refuse(
-    status: int, error: Any, raw: Any, reply: requests.Response, config: BackendConfig, hide: Callable[[str], str]
+    status: int,
+    error: Any,
+    raw: Any,
+    reply: requests.Response,
+    config: BackendConfig,
+    hide: Callable[[str], str],
+    pictures: int,
 ) -> None:
     """Raise what an error reply means."""
     code = str(error.get("code") or error.get("type") or "") if isinstance(error, dict) else ""
-    said = error.get("message") if isinstance(error, dict) else error
-    if not isinstance(said, str):
-        said = raw.get("detail") or raw.get("message") if isinstance(raw, dict) else ""
-    said = one_line(hide(str(said or "").strip()))[:200]
+    said = one_line(hide(_message(error) or _message(raw) or _plain(reply)))[:300]
     if status == 200:  # some gateways put the upstream's failure into a success
         number = error.get("code") if isinstance(error, dict) else None
         status = number if isinstance(number, int) and 400 <= number < 600 else 502
@@ -112,9 +129,9 @@ def _refuse(
         busy = "run the same command again later, the answers that came are kept"
         kind = "busy" if status == 429 else "broken"
         raise Again(kind, f"HTTP {status}{quoted} after {config.tries} tries", busy, _hold(reply))
-    if status in (401, 403):
+    if status in (401, 403) or (status == 400 and _KEY.search(low)):
         holder = f"the key in {config.key_env}" if config.key_env else "a request without a key (set backend.key_env)"
-        raise ValueError(f"{where}: refuses {holder} (HTTP {status}); check the key and what it may use")
+        raise ValueError(f"{where}: refuses {holder} (HTTP {status}{quoted}); check the key and what it may use")
     if 300 <= status < 400:
         raise ValueError(f"{where}: answers with a redirect (HTTP {status}); give the final url in backend.url")
     if status in (404, 405):
@@ -129,6 +146,18 @@ def _refuse(
         )
     if "logprob" in low:
         raise ValueError(f"{where}: {config.model!r} tells no log probabilities{quoted}; use valuefn=gvl or roboreward")
+    if (limit := _LIMIT.search(low)) is not None:
+        n = next(group for group in limit.groups() if group)
+        raise ValueError(
+            f"{where}: {config.model!r} takes at most {n} pictures in a prompt, this one has {pictures} "
+            f"(HTTP {status}{quoted}); ask with {max(0, pictures - int(n))} fewer: lower frames (or shots), or raise "
+            "the server's own limit"
+        )
+    if any(word in low for word in _TOO_MANY):
+        raise ValueError(
+            f"{where}: {pictures} pictures in a prompt are too many for {config.model!r} (HTTP {status}{quoted}); "
+            "lower frames (or shots), or raise the server's own limit"
+        )
     if any(word in low for word in _NO_IMAGES):
         raise ValueError(
             f"{where}: {config.model!r} takes no images (HTTP {status}{quoted}); choose a vision-language model"
@@ -137,6 +166,32 @@ def _refuse(
         f"{where}: refuses the request (HTTP {status}{quoted}); see backend.token_limit, backend.temperature and "
         "backend.model"
     )
+
+
+_TEXTS = ("message", "detail", "msg", "error", "errors", "error_description", "title", "reason")
+
+
+def _message(said: Any, depth: int = 0) -> str:
+    """The words of an error in whatever shape a provider sends it, with the upstream's where a gateway adds them."""
+    if isinstance(said, str):
+        return said.strip()
+    if depth > 4:
+        return ""
+    if isinstance(said, list):
+        return "; ".join(text for text in (_message(part, depth + 1) for part in said[:3]) if text)
+    if not isinstance(said, dict):
+        return ""
+    lower = {str(key).lower(): value for key, value in said.items()}
+    found = next((text for key in _TEXTS if (text := _message(lower.get(key), depth + 1))), "")
+    metadata = lower.get("metadata")
+    raw = metadata.get("raw") if isinstance(metadata, dict) else None
+    return f"{found} ({raw.strip()})" if isinstance(raw, str) and raw.strip() else found
+
+
+def _plain(reply: requests.Response) -> str:
+    """The first line of a body that is neither JSON nor a web page."""
+    text = reply.text.strip()
+    return "" if text[:1] in ("<", "{", "[") else text.partition("\n")[0]
 
 
 def _hold(reply: requests.Response) -> float:

@@ -56,7 +56,7 @@ def propose(backend: Backend, episodes: Iterable[Episode], config: SegmentQuesti
         questions = [Question(asked[i][0], config.max_tokens, attempt) for i in missing]
         for i, answer in zip(missing, backend.ask(questions), strict=True):
             if answer.finish == "stop":
-                proposals[i] = read_proposal(answer.text, asked[i][1])
+                proposals[i] = read_proposal(answer.said, asked[i][1])
     return proposals
 
 

@@ -93,7 +93,7 @@ def success_vqa(
         asked = [Question(questions[i], config.max_tokens, attempt) for i in missing]
         for i, answer in zip(missing, backend.ask(asked), strict=True):
             if answer.finish == "stop":  # a refusal says nothing, one that was cut off has no last line
-                told[i] = parse_choice(answer.text, {"Yes": True, "No": False})
+                told[i] = parse_choice(answer.said, {"Yes": True, "No": False})
     return told
 
 

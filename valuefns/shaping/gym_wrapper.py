@@ -23,7 +23,7 @@ class ShapedReward(gym.Wrapper):
 
     def __init__(self, env: gym.Env[Any, Any], source: ValueFunction | Reader, config: ShapingConfig) -> None:
         super().__init__(env)
-        self.rewarder = Rewarder(source, config, 1, env.get_wrapper_attr)
+        self.rewarder = Rewarder(source, config, 1, env.get_wrapper_attr, env.observation_space)
 
     def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
         observation, info = self.env.reset(**kwargs)

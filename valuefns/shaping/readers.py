@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from episodes.types import EnvSpec, Observation
 from valuefns.protocol import ValueFunction
+from valuefns.shaping.unwrapped import Unwrapped
 
 Floats = npt.NDArray[np.float64]
 
@@ -62,15 +63,16 @@ class StreamReader(Reader):
 
     views = True
 
-    def __init__(self, value: ValueFunction, spec: EnvSpec, n: int, every: int = 1) -> None:
+    def __init__(self, value: ValueFunction, spec: EnvSpec, n: int, every: int = 1, space: Any = None) -> None:
         super().__init__()
         require_fit(value, spec, every)
+        self.unwrapped = Unwrapped(spec, space)
         freeze(value)
         self.stream = value.stream(n)
         self.card = {"value": value.name, "version": version_of(value), "every": every}
 
     def _read(self, moments: Sequence[Moment | None], fresh: npt.NDArray[np.bool_]) -> Floats:
-        seen = [None if m is None else view(m) for m in moments]
+        seen = [None if m is None else view(m, self.unwrapped) for m in moments]
         if fresh.any():
             self.stream.reset(fresh, ["" if o is None else o.instruction for o in seen])
         return np.asarray(self.stream.step(seen), np.float64)
@@ -117,11 +119,17 @@ class ShuffledReader(Reader):
         return np.array([np.nan if m is None else self.rng.choice(self.pool) for m in moments], np.float64)
 
 
-def view(moment: Moment) -> Observation:
-    """What the value sees: info["view"] (envs.viewed), else the observation if it is a flat Dict with proprio."""
+def view(moment: Moment, unwrapped: Unwrapped | None = None) -> Observation:
+    """What the value sees: info["view"] (envs.viewed), else the observation if it is a flat Dict with proprio.
+
+    unwrapped: undoes what wrappers around pictures did to the observation.
+    """
     instruction = str(moment.info.get("instruction", ""))
     seen = moment.info.get("view")
-    seen = moment.observation if seen is None else seen
+    if seen is None:
+        seen = moment.observation
+        if unwrapped is not None and isinstance(seen, Mapping):
+            seen = unwrapped(seen)
     if not isinstance(seen, Mapping) or "proprio" not in seen:
         raise ValueError(
             'shaping: neither info["view"] nor the observation holds what the value sees; wrap each environment in '

@@ -18,14 +18,21 @@ class Rewarder:
     """Turns the rewards of n environments into shaped ones; one model call for all that must be read.
 
     `source` is a causal ValueFunction, which must fit the environment, or a Reader; `get(name)` returns an attribute of
-    the environment.
+    the environment; space is that of one observation, as wrappers have left it.
     """
 
     def __init__(
-        self, source: ValueFunction | Reader, config: ShapingConfig, n: int, get: Callable[[str], Any]
+        self,
+        source: ValueFunction | Reader,
+        config: ShapingConfig,
+        n: int,
+        get: Callable[[str], Any],
+        space: Any = None,
     ) -> None:
         if isinstance(source, ValueFunction):
-            source = StreamReader(source, _spec(get, source.name), n, config.every)
+            spec = _spec(get, source.name)
+            _require_drawn(get, config, spec, space)
+            source = StreamReader(source, spec, n, config.every, space)
         self.reader, self.config, self.n = source, config, n
         self.shaper = Shaper(config, n)
 
@@ -58,6 +65,19 @@ class Rewarder:
         moments = [Moment(observations[i], infos[i], int(clock[i])) if asked[i] else None for i in range(self.n)]
         values = self.reader.read(moments, np.zeros(self.n, bool))
         return self.shaper.step(rewards, values, terminated, active)
+
+
+def _require_drawn(get: Callable[[str], Any], config: ShapingConfig, spec: EnvSpec, space: Any) -> None:
+    """A ValueError where the value would be read at steps at which `Viewed` draws nothing."""
+    try:
+        drawn = get("view_every")
+    except AttributeError:
+        return
+    if config.every % drawn and not all(camera in getattr(space, "spaces", {}) for camera in spec.cameras):
+        raise ValueError(
+            f"shaping: the value is read every {config.every} steps, Viewed draws every {drawn}; give both the same, "
+            f"Viewed(env, every={config.every})"
+        )
 
 
 def _spec(get: Callable[[str], Any], name: str) -> EnvSpec:

@@ -15,25 +15,29 @@ from valuefns.shaping.terms import ShapingConfig
 
 
 class ShapedVectorReward(gym.vector.VectorWrapper):
-    """`ShapedReward` for a vector environment that resets in the next step or in the same one.
+    """`ShapedReward` for a vector environment that resets in the next step, in the same one, or when it is told to.
 
     NEXT_STEP: the step that resets a slot has no term, and reads the first value. SAME_STEP: the ended episode's last
-    observation is info["final_obs"]. infos keep the environments' own rewards as "env_reward".
-    Errors: as `ShapedReward`; automatic resets that are disabled are a ValueError.
+    observation is info["final_obs"]. DISABLED: `reset(options={"reset_mask": mask})` begins the episodes of mask alone,
+    as Gymnasium does. infos keep the environments' own rewards as "env_reward".
+    Errors: as `ShapedReward`.
     """
 
     def __init__(self, env: gym.vector.VectorEnv, source: ValueFunction | Reader, config: ShapingConfig) -> None:
         super().__init__(env)
         self.mode = env.metadata.get("autoreset_mode")
-        if self.mode not in (AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP):
-            raise ValueError(f"ShapedVectorReward: autoreset_mode is {self.mode}; use NEXT_STEP or SAME_STEP")
-        self.rewarder = Rewarder(source, config, env.num_envs, self._first)
+        if self.mode not in AutoresetMode:
+            known = ", ".join(mode.name for mode in AutoresetMode)
+            raise ValueError(f"ShapedVectorReward: autoreset_mode is {self.mode}; choose {known}")
+        self.rewarder = Rewarder(source, config, env.num_envs, self._first, env.single_observation_space)
         self._ended = np.zeros(env.num_envs, bool)
 
     def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+        mask = (kwargs.get("options") or {}).get("reset_mask")
+        begun = np.ones(self.num_envs, bool) if mask is None else np.array(mask, bool)
         observations, infos = self.env.reset(**kwargs)
-        self._ended[:] = False
-        self._begin(np.ones(self.num_envs, bool), observations, infos)
+        self._ended[begun] = False
+        self._begin(begun, observations, infos)
         return observations, infos
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
@@ -48,8 +52,11 @@ class ShapedVectorReward(gym.vector.VectorWrapper):
             self._begin(ended, observations, infos)
         else:
             shaped = self.rewarder.step(rewards, reached, said, terminated, active=~self._ended)
-            self._begin(self._ended, observations, infos)
-            self._ended = ended
+            if self.mode == AutoresetMode.NEXT_STEP:
+                self._begin(self._ended, observations, infos)
+                self._ended = ended
+            else:
+                self._ended |= ended
         return observations, shaped, terminated, truncated, infos | {"env_reward": np.array(rewards)}
 
     def _first(self, name: str) -> Any:

@@ -1,0 +1,128 @@
+"""Success and instruction of single episodes: from the source's columns, a rule, a csv file, or one word for all."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from episodes.importing.known import Known, said
+from episodes.importing.reading import Fault, read_text, reading
+
+SUCCESS = ("next.success", "is_success", "success", "is_episode_successful", "episode_success")
+"""Columns that say by themselves whether an episode succeeded (in any of its rows)."""
+
+_RULE = re.compile(r"@(?P<name>[^<>=]+?)\s*(?:(?P<sign>>=|<=|>|<)\s*(?P<number>-?\d+(?:\.\d+)?))?")
+_YES, _NO = ("yes", "true", "1", "success"), ("no", "false", "0", "failure")
+Column = Callable[[str], Any]
+"""name -> the values of one episode (an array, one value, or None where the source has no such column)."""
+
+
+def resolved(known: Known) -> Known:
+    """`known` with csv files read; a malformed one is a DatasetError that names it."""
+    success, instruction = known.success, known.instruction
+    if isinstance(success, str) and success.endswith(".csv"):
+        known = replace(known, success=_read(Path(success), "success", _outcome))
+    elif isinstance(success, str) and not _RULE.fullmatch(success):
+        raise ValueError(f"success={success!r}: give yes, no, @COLUMN, @COLUMN>NUMBER or a file that ends in .csv")
+    if isinstance(instruction, str) and instruction.endswith(".csv"):
+        known = replace(known, instruction=_read(Path(instruction), "instruction", str))
+    return known
+
+
+def _outcome(text: str) -> bool:
+    if text.strip().lower() not in _YES + _NO:
+        raise Fault("csv", f"success {text!r} is neither yes nor no")
+    return text.strip().lower() in _YES
+
+
+def _read(path: Path, name: str, convert: Callable[[str], Any]) -> dict[int, Any]:
+    with reading(path, otherwise="csv"):
+        table = csv.DictReader(io.StringIO(read_text(path), newline=""))
+        if not {"episode", name} <= set(table.fieldnames or ()):
+            raise Fault("csv", f"its first line is {said(table.fieldnames or ())}, episode and {name} are needed")
+        found: dict[int, Any] = {}
+        for row in table:
+            if not (row["episode"] or "").strip().isdecimal() or row[name] is None:
+                raise Fault("csv", f"line {table.line_num} has no episode number or no {name}")
+            number = int(row["episode"])
+            if number in found:
+                raise Fault("csv", f"episode {number} stands in it twice")
+            found[number] = convert(row[name])
+        return found
+
+
+def success_of(
+    known: Known, number: int, column: Column, names: Callable[[], list[str]]
+) -> tuple[bool, dict[str, Any]]:
+    """Whether episode `number` of the source succeeded, and what `extra` keeps of a word for all that is not so.
+
+    A csv file, then a rule, then the source's own column, then the word for all decides; a Fault where nothing does.
+    names(): the source's columns, for the message.
+    """
+    given = known.success
+    if isinstance(given, Mapping):
+        if number not in given:
+            raise Fault("csv", f"the given successes have no episode {number}")
+        return bool(given[number]), {}
+    if isinstance(given, str):
+        return _by_rule(given, column, names), {}
+    own = next((name for name in SUCCESS if column(name) is not None), None)
+    if own is None and given is None:
+        raise Fault("success", f"does not say whether it succeeded (no {SUCCESS[0]}, its columns are {said(names())})")
+    if own is None:
+        return bool(given), {}
+    told = any_true(column(own))
+    return told, {"success_not_used": own} if given is not None and given != told else {}
+
+
+def any_true(values: Any) -> bool:
+    return bool((np.asarray(values, np.float64) > 0).any())
+
+
+def _by_rule(rule: str, column: Column, names: Callable[[], list[str]]) -> bool:
+    parts = _RULE.fullmatch(rule)
+    assert parts is not None, "resolved() has checked it"
+    values = column(parts["name"])
+    if values is None:
+        raise Fault("success_column", f"has no column {parts['name']!r}; its columns are {said(names())}")
+    numbers = np.asarray(values, np.float64)
+    if parts["sign"] is None:
+        return any_true(numbers)
+    compare: dict[str, Any] = {">": np.greater, ">=": np.greater_equal, "<": np.less, "<=": np.less_equal}
+    return bool(compare[parts["sign"]](numbers, float(parts["number"])).any())
+
+
+def instruction_of(known: Known, number: int, column: Column, own: Callable[[], str]) -> tuple[str, dict[str, Any]]:
+    """The instruction of episode `number`, and what `extra` keeps of the source's where another one was given.
+
+    own(): the source's instruction, or a Fault where it has none.
+    """
+    given = known.instruction
+    if given is None:
+        return own(), {}
+    if isinstance(given, Mapping):
+        if number not in given:
+            raise Fault("csv", f"the given instructions have no episode {number}")
+        text: Any = given[number]
+    elif given.startswith("@"):
+        values = column(given[1:])
+        if values is None:
+            raise Fault("instruction", f"has no column {given[1:]!r}")
+        several = sorted({str(v.decode() if isinstance(v, bytes) else v) for v in np.atleast_1d(values).tolist()})
+        if len(several) != 1:
+            raise Fault("instruction", f"{given[1:]} has {len(several)} texts in this episode, one is needed")
+        text = several[0]
+    else:
+        text = given
+    try:
+        before = own()
+    except Fault:
+        return str(text), {}
+    return str(text), {} if before == text else {"source_instruction": before}

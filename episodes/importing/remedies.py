@@ -1,0 +1,62 @@
+"""The way out of every cause for which a dataset cannot be imported: one table, each line of it tried by a test.
+
+An error says what was wrong, where, and the words of its cause. Options are written as on the command line; in Python
+they are the fields of `Known` and the arguments of `import_dataset` of the same names.
+"""
+
+from __future__ import annotations
+
+REMEDIES: dict[str, str] = {
+    # the files themselves
+    "damaged": "the file is cut short or damaged: copy it from the original again",
+    "missing": "copy it from the original again",
+    "lacks": "take the files of one dataset from one original, this one is incomplete",
+    "format": "give the folder that has meta/info.json, or an HDF5 file with data/demo_K or traj_K",
+    "version": "convert it to v3.0 with lerobot first",
+    "metadata": "correct that entry, or copy the metadata from the original again",
+    "outside": "correct the entry to a path inside the dataset's folder",
+    "file_link": "put a copy of the file in its place",
+    "link": "put the data itself into the file (h5copy -f soft,ext)",
+    # which arrays
+    "action": "name the vector of the actions with --action KEY",
+    "state": "name the vectors of the state with --state KEY,KEY",
+    "vector": "name another vector with --action or --state: one row of numbers a frame is needed",
+    "camera": "choose among these with --cameras NAME,NAME",
+    "camera_name": "leave that camera out: name the others with --cameras",
+    "not_rgb": "it is no colour picture (depth?): leave that camera out, name the others with --cameras",
+    "sizes": "choose cameras of one size with --cameras, or fit all to one with --image-size H,W",
+    "no_pictures": "import a dataset that was recorded with pictures",
+    "raw_robosuite": (
+        "the file has simulator states alone: add pictures with python -m robomimic.scripts.dataset_states_to_obs "
+        "--dataset FILE --output_name NEW --camera_names agentview --camera_height 84 --camera_width 84, import NEW"
+    ),
+    "raw_maniskill": (
+        "the file has no pictures: add them with python -m mani_skill.trajectory.replay_trajectory --traj-path FILE "
+        "-o rgb --save-traj, import the file it writes"
+    ),
+    # facts that the files do not say, or contradict
+    "success": (
+        "say it with --success: yes or no where all ended alike, @COLUMN or @COLUMN>0.5 of the source, or a csv file "
+        "with the columns episode,success"
+    ),
+    "success_column": "name one of these: --success @COLUMN",
+    "instruction": "give it with --instruction: a text, @COLUMN of the source, or a csv file with episode,instruction",
+    "csv": "correct the csv file: a first line episode,success or episode,instruction, then one line an episode",
+    "hz": "say the control rate with --hz",
+    "hz_contradicts": "leave --hz (or hz in --spec) out, the source's rate counts",
+    "spec": "correct the field in --spec",
+    "bounds": "correct action_low and action_high in --spec, or leave them out",
+    "convention": "say what the actions are with --actions absolute or --actions delta",
+    "gripper": "give the value that closes as gripper_close in --spec",
+    # single episodes; all of them also go with --skip
+    "rows": "the rows and the metadata are not of one dataset: leave the episode out with --skip",
+    "timestamps": "allow more with --tolerance (in frames), or leave the episode out with --skip",
+    "video_size": "the video is not the one the metadata describes: leave that camera out with --cameras, or --skip",
+    "picture": "the picture is damaged: leave the episode out with --skip",
+    "not_finite": "leave the episode out with --skip",
+    "short": "leave the episode out with --skip",
+    # the command
+    "skip": "correct --skip",
+    "empty": "skip fewer episodes",
+    "h5py": "pip install foresight[robomimic]",
+}
