@@ -15,6 +15,7 @@ import queue
 import subprocess
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,14 @@ from scipy.spatial.transform import Rotation
 
 from agents.door import guard
 from agents.remote import ServerError
+from agents.requests import MAX_PROMPT
 from agents.wire import MAX_MESSAGE, REMOTE_EXTRA, pack, unpack
 from envs.simpler.catalogue import SIMPLER_TASKS
 from envs.simpler.env import CAMERA, GripperChanges, gripper_of, own_gripper, proprioception, simpler_spec
 from envs.simpler.protocol import SimplerTrial
+from episodes.files import one_line
 from episodes.images import resized
-from episodes.types import Observation
+from episodes.types import MAX_PIXELS, Observation
 from experiments.loop.schemas import SimplerSweepConfig
 from experiments.simpler_worker import drawn_size, make_actor, policy_spec, row_of
 
@@ -87,14 +90,49 @@ def asked(trial: SimplerTrial, number: int) -> dict[str, Any]:
     }
 
 
-def observation_of(message: dict[str, Any], robot: str, size: tuple[int, int]) -> Observation:
-    """The worker's observation as a policy of this project sees it."""
-    base, tip = np.asarray(message["base_pose"], float), np.asarray(message["tcp_pose"], float)
+def observation_of(message: Any, robot: str, size: tuple[int, int]) -> Observation:
+    """The worker's observation as a policy of this project sees it; ServerError: what is wrong with it."""
+    seen = message if isinstance(message, dict) else {}
+    image, prompt = seen.get("image"), seen.get("prompt")
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ServerError("the worker of simpler_env sent no picture of uint8 (H, W, 3)")
+    if not 1 <= min(image.shape[:2]) <= max(image.shape[:2]) <= MAX_PIXELS:
+        raise ServerError(f"the worker of simpler_env sent a picture of {image.shape}")
+    if not isinstance(prompt, str) or len(prompt) > MAX_PROMPT:
+        raise ServerError("the worker of simpler_env sent no instruction, or an endless one")
+    base, tip = _numbers(seen, "base_pose", 7), _numbers(seen, "tcp_pose", 7)
+    if not (base[3:].any() and tip[3:].any()):
+        raise ServerError("the worker of simpler_env sent a pose whose quaternion is zero")
     turn = _rotation(base[3:]).inv()
     wxyz = np.roll((turn * _rotation(tip[3:])).as_quat(), 1)
-    fingers = np.asarray(message["qpos"], float)[list(FINGERS[robot])]
+    fingers = _numbers(seen, "qpos", 1 + max(FINGERS[robot]))[list(FINGERS[robot])]
     state = proprioception(turn.apply(tip[:3] - base[:3]), wxyz, fingers)
-    return Observation({CAMERA[robot]: resized(message["image"], size)}, state, str(message["prompt"]))
+    return Observation({CAMERA[robot]: resized(image, size)}, state, prompt)
+
+
+def _numbers(seen: dict[str, Any], name: str, least: int) -> npt.NDArray[np.float64]:
+    values = seen.get(name)
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu" or values.ndim != 1 or len(values) < least:
+        raise ServerError(f"the worker of simpler_env sent no {name} of {least} numbers")
+    if not (np.abs(values) < 1e6).all():  # metres and radians; NaN and infinite ones are not below, either
+        raise ServerError(f"the worker of simpler_env sent a {name} that cannot be")
+    return values.astype(np.float64)
+
+
+def row_from(message: dict[str, Any], trial: SimplerTrial, max_steps: int) -> dict[str, Any]:
+    """The result columns in the worker's last message of a trial; ServerError: what is wrong with them."""
+    row = message.get("row")
+    if not isinstance(row, dict) or message.get("key") != trial.key:
+        raise ServerError(f"the worker of simpler_env sent no row of {trial.key}")
+    final, ever, steps, instruction = (row.get(name) for name in ("final", "any", "steps", "instruction"))
+    if type(final) is not bool or type(ever) is not bool or (final and not ever):
+        raise ServerError(f"the worker of simpler_env sent a row with final={final!r:.40}, any={ever!r:.40}")
+    if type(steps) is not int or not 1 <= steps <= max_steps:
+        raise ServerError(f"the worker of simpler_env sent a row with steps={steps!r:.40}, expected 1 to {max_steps}")
+    if not isinstance(instruction, str) or len(instruction) > MAX_PROMPT:
+        raise ServerError("the worker of simpler_env sent a row without an instruction, or with an endless one")
+    progress = 1.0 if ever else 0.0
+    return {"final": final, "any": ever, "steps": steps, "instruction": instruction, "progress": progress}
 
 
 def _rotation(wxyz: npt.NDArray[np.float64]) -> Rotation:
@@ -196,6 +234,7 @@ class _Desk:
             self._lose()
             raise ServerError(f"the worker of simpler_env is gone ({error or type(error).__name__})") from error
         if not isinstance(message, dict):
+            self._lose()
             raise ServerError(f"the worker of simpler_env sent {type(message).__name__}")
         return message
 
@@ -227,27 +266,41 @@ class _Desk:
         message = self._tell({"trial": asked(trial, number)})
         fresh = True
         changes = GripperChanges() if self.gripper not in ("", own_gripper(task.robot)) else None
+        looks = 0
         while "observation" in message:
+            looks += 1
             try:
+                if looks > task.max_steps:
+                    raise ServerError(f"the worker of simpler_env asked for more than {task.max_steps} actions")
                 seen = observation_of(message["observation"], task.robot, self.size)
+            except ServerError:
+                self._lose()  # whatever it is, it does not speak our words
+                raise
+            try:
                 if fresh:
                     self.actor.reset(np.array([True]), np.array([trial.seed], np.int64), [seen.instruction])
                     fresh = False
                 chunk = self.actor.act([seen])[0]
             except ServerError:
-                self._tell({"abandon": True})
+                self._tell({"abandon": True})  # and it says what became of the trial, which does not count
                 raise
             execute = self.settings.execute or getattr(self.actor, "execute", None) or len(chunk)
             message = self._tell({"actions": chunk[:execute] if changes is None else changes.of(chunk[:execute])})
         if "error" in message:
-            raise ServerError(f"simpler_env: {message['error']}")
-        row = dict(message["row"])
-        return row | {"progress": 1.0 if row["any"] else 0.0}
+            raise ServerError(f"simpler_env: {one_line(message['error'])[:500]}")
+        try:
+            return row_from(message, trial, task.max_steps)
+        except ServerError:
+            self._lose()
+            raise
 
     def dismiss(self) -> None:
         """Tell the worker that there is no more to do."""
+        from websockets.exceptions import ConnectionClosed
+
         if self.socket is not None:
-            self.socket.send(pack({"done": True}))
+            with suppress(ConnectionClosed):
+                self.socket.send(pack({"done": True}))
 
     def close(self) -> None:
         self._lose()

@@ -54,9 +54,7 @@ def test_pictures_that_do_not_fit_are_named_with_both_sides(change: Any, message
 
 def test_state_rate_and_cameras() -> None:
     wide = dataclasses.replace(EPISODE, proprio=np.pad(EPISODE.proprio, ((0, 0), (0, 1))))
-    with pytest.raises(
-        ValueError, match=r"proprioception has shape \(7, 12\), it was made for 11 numbers.*: a, b"
-    ):
+    with pytest.raises(ValueError, match=r"proprioception has shape \(7, 12\), it was made for 11 numbers.*: a, b"):
         require_episode(wide, SPEC, "v")
     require_episode(wide, SPEC, "v", proprio=False)  # a value that does not read it
     with pytest.raises(ValueError, match="made at 10 Hz, the episode has 20 Hz"):

@@ -2,16 +2,20 @@
 
 import os
 import sys
+import threading
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from test_remote import Running
+from websockets.exceptions import WebSocketException
+from websockets.sync.client import connect
 
+import experiments.simpler_original as original_backend
 from agents.wire import pack, unpack
 from envs.simpler.protocol import trials
 from experiments import ranking
-from experiments.simpler_original import asked, observation_of, offered
+from experiments.simpler_original import Door, asked, observation_of, offered
 from experiments.simpler_sweep import main, parse, planned
 from experiments.simpler_tables import markdown, show, summary
 
@@ -218,3 +222,87 @@ def test_the_hand_is_seen_from_the_base():
     seen = observation_of(message, "widowx", (64, 64))
     assert np.allclose(seen.proprio, [0.5, 0, 1, 1, 0, 0, 0, 1, 0, 7, 6], atol=1e-6)
     assert seen.images["3rd_view_camera"].shape == (64, 64, 3)
+
+
+# --- a worker that is broken or hostile -------------------------------------------------------------------------------
+
+ROW = {"final": True, "any": True, "steps": 5, "instruction": "stack"}
+SEEN = {
+    "image": np.zeros((48, 64, 3), np.uint8),
+    "prompt": "x",
+    "tcp_pose": np.array([0, 0, 0, 1.0, 0, 0, 0]),
+    "base_pose": np.array([0, 0, 0, 1.0, 0, 0, 0]),
+    "qpos": np.zeros(8),
+}
+POSE = np.zeros(7)
+MESSAGES = {
+    "a list": [1],
+    "nothing": {},
+    "row a list": {"row": [1]},
+    "row empty": {"row": {}},
+    "row of another trial": {"key": "evil", "row": ROW},
+    "row of no trial": {"row": ROW},
+    **{f"{k}={v!r:.20}": {"row": ROW | {k: v}} for k, v in [
+        ("final", "yes"), ("final", 7), ("final", float("nan")), ("final", None), ("any", False), ("steps", 1e30),
+        ("steps", -1), ("steps", 0), ("steps", True), ("steps", 10**9), ("instruction", np.zeros(3)),
+        ("instruction", "x" * 10_000)]},
+    "observation empty": {"observation": {}},
+    "observation a list": {"observation": [1]},
+    **{f"{k}={v!r:.20}": {"observation": SEEN | {k: v}} for k, v in [
+        ("image", "x"), ("image", np.zeros((4, 4, 3))), ("image", np.zeros((0, 4, 3), np.uint8)),
+        ("tcp_pose", POSE * np.nan), ("tcp_pose", POSE), ("tcp_pose", POSE[:3]), ("base_pose", POSE + 1e300),
+        ("base_pose", "x"), ("qpos", np.zeros(2)), ("qpos", np.zeros((8, 8))), ("prompt", np.zeros(3))]},
+    "text": "hello",
+    "error with lines": {"error": "a\nb\x1b[31m"},
+    "error of another kind": {"error": [[1]]},
+    "observations without end": "again",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("part", [slice(0, 20), slice(20, None)], ids=["first half", "second half"])
+def test_what_a_hostile_worker_says_is_an_error_and_never_a_row(part, tmp_path, monkeypatch, capsys):
+    """Nothing of it reaches the ledger, and an honest worker then ends the sweep with the same command."""
+    messages = list(MESSAGES.values())[part]
+    monkeypatch.setattr(original_backend, "START", 5.0)
+    words = ["policy=random", "backend=simpler_env", f"runs={tmp_path}", "tasks=[widowx_stack_cube]",
+             "settings=[visual_matching]", f"limit={len(messages)}", "attempts=1", "give_up=100"]  # fmt: skip
+
+    def sweep_with(speak):
+        class Met(Door):
+            def __init__(self, port):
+                super().__init__(port)
+                threading.Thread(target=knock, args=(self.url, speak), daemon=True).start()
+
+        monkeypatch.setattr(original_backend, "Door", Met)
+        main(words)
+
+    def knock(url, speak):
+        key = ""
+        for _ in range(2 * len(messages)):
+            try:
+                with connect(url, compression=None, ping_interval=None, proxy=None) as socket:
+                    socket.send(pack({"ready": True}))
+                    while "done" not in (told := unpack(socket.recv(timeout=10))):
+                        key = told["trial"]["key"] if "trial" in told else key
+                        answer = speak(key)
+                        socket.send(answer if isinstance(answer, str) else pack(answer))
+                    return
+            except (OSError, WebSocketException):
+                pass
+
+    def hostile(key):
+        message = messages[keys.setdefault(key, len(keys))]
+        if message == "again":
+            return {"observation": SEEN}
+        if isinstance(message, dict) and "row" in message and "key" not in message and message["row"] is not ROW:
+            return {"key": key} | message
+        return message
+
+    keys: dict[str, int] = {}
+    sweep_with(hostile)
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("no result:")]
+    assert len(said) == len(messages) and all("simpler_env" in line for line in said)
+    assert not list(tmp_path.rglob("ledger.jsonl"))
+    sweep_with(lambda key: {"key": key, "row": ROW})
+    (table,) = tmp_path.rglob("episodes.parquet")
+    assert [r["final"] for r in pq.read_table(table).to_pylist()] == [True] * len(messages)
