@@ -53,7 +53,7 @@ def test_settings_that_came_later_leave_old_addresses_valid() -> None:
     assert digest(training) == digest(old) == digest(asdict(training))
     changed = replace(training, scale=ScaleConfig(lora_rank=8))
     assert digest(changed) != digest(training)
-    assert LATER["scale"] == asdict(ScaleConfig())
+    assert LATER["scale"] == asdict(ScaleConfig()) and LATER["proprio_swap"] == ViVaConfig().proprio_swap
 
 
 def test_a_values_format_is_part_of_the_address_of_what_it_made() -> None:

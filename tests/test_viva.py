@@ -19,7 +19,7 @@ from valuefns.bench.metrics import spearman
 from valuefns.make import load_value
 from valuefns.shaping.readers import version_of
 from valuefns.viva import ViVa, _Batches
-from valuefns.viva_model import ViVaModel, repeat_pad, unpad
+from valuefns.viva_model import ViVaConfig, ViVaModel, repeat_pad, unpad
 
 
 def fake_batch(B: int = 3, views: int = 2) -> dict[str, torch.Tensor]:
@@ -166,6 +166,73 @@ def test_a_present_and_its_future_picture_are_shifted_alike(
     first = batch["first"]  # of episode 0, in each copy
     assert len(np.unique(first[:, 0], axis=0)) > 1, "the copies are not shifted"
     assert (first == first[:, :1]).all() == future_image  # otherwise every frame has its own shift, which varies more
+
+
+def batches_of(store: EpisodeStore, monkeypatch: pytest.MonkeyPatch, **changes: object) -> tuple[ViVaModel, _Batches]:
+    """The model and the batches that a fit with these settings would train on."""
+    kept: list[tuple[ViVaModel, _Batches]] = []
+
+    class Keeping:
+        def __init__(self, *_: object) -> None: ...
+
+        def fit(self, model: ViVaModel, batches: _Batches) -> None:
+            kept.append((model, batches))
+
+    monkeypatch.setattr(viva_module, "Trainer", Keeping)
+    ViVa(tiny.viva(1, **changes), tiny.PCA, seed=0).fit(store)
+    return kept[0]
+
+
+def test_swapped_proprioception_is_another_frames_now_and_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = made_store(tmp_path / "store", successes=4, failures=2)
+    _, off = batches_of(store, monkeypatch)
+    _, half = batches_of(store, monkeypatch, proprio_swap=0.5)
+    _, every = batches_of(store, monkeypatch, proprio_swap=1.0)
+    own, some, other = off(3), half(3), every(3)
+    for name in ("latents", "cost_to_go", "text"):
+        assert np.array_equal(own[name], some[name]) and np.array_equal(own[name], other[name]), name
+    kept = np.concatenate([(off(k)["proprio"] == half(k)["proprio"]).all(1) for k in range(40)])
+    assert 0.4 < kept.mean() < 0.6, "half of the samples keep their own"
+    rows = every.data.proprio
+    for now, later in zip(other["proprio"], other["future_proprio"], strict=True):
+        at = np.flatnonzero((rows[every.frames] == now).all(1))
+        assert any(np.array_equal(rows[every.future[i]], later) for i in at), "now and later are of one frame"
+
+
+def test_with_all_proprioception_swapped_a_samples_own_reaches_no_gradient(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = made_store(tmp_path / "store", successes=4, failures=2)
+
+    def moved(**changes: object) -> bool:
+        """Whether the gradient of a step changes with the proprioception of the very frames that it draws."""
+        model, batches = batches_of(store, monkeypatch, **changes)
+        _, plain = batches_of(store, monkeypatch)
+        before, rows = batches(3), batches.data.proprio
+        seen = np.concatenate([before["proprio"], before["future_proprio"]])
+        drawn = [np.flatnonzero((rows == q).all(1)) for q in plain(3)["proprio"]]
+        own = [r for r in np.concatenate(drawn) if changes.get("proprio_swap") != 1 or not (rows[r] == seen).all(1).any()]
+        assert own
+        found = []
+        for shift in (0.0, 0.3):
+            batches.data.proprio = rows.copy()
+            batches.data.proprio[own] += shift
+            torch.manual_seed(1)
+            model.zero_grad()
+            model({k: torch.as_tensor(v) for k, v in batches(3).items()}).sum().backward()
+            found.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
+        return not torch.equal(*found)
+
+    assert moved() and not moved(proprio_swap=1.0)
+
+
+def test_swapping_is_off_by_default_and_a_share() -> None:
+    assert ViVaConfig().proprio_swap == 0
+    for share in (-0.1, 1.1):
+        with pytest.raises(ValueError, match="proprio_swap"):
+            ViVaConfig(proprio_swap=share)
 
 
 def test_vae_latents_run_through_the_same_value(tmp_path: Path) -> None:

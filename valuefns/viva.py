@@ -153,10 +153,14 @@ class _Batches:
         rng = np.random.default_rng([self.seed, step])
         pick = rng.integers(len(self.frames), size=self.config.training.batch_size)
         copy = rng.integers(len(self.latents), size=len(pick))
+        felt = pick  # the frames whose proprioception is given, now and later: then one can be learned from the other
+        if self.config.proprio_swap > 0:
+            swapped = rng.random(len(pick)) < self.config.proprio_swap
+            felt = np.where(swapped, rng.integers(len(self.frames), size=len(pick)), pick)
         batch: dict[str, Any] = {
             "latents": self.latents[copy, self.frames[pick]],
-            "proprio": self.data.proprio[self.frames[pick]],
-            "future_proprio": self.data.proprio[self.future[pick]],
+            "proprio": self.data.proprio[self.frames[felt]],
+            "future_proprio": self.data.proprio[self.future[felt]],
             "cost_to_go": self.cost[pick],
             "text": self.text[self.prompt[pick]],
         }

@@ -38,6 +38,7 @@ class ViVaConfig:
     inference_steps: int = 1
     frozen: bool = False  # ours: train only the patch embedding and the output layer
     proprio_noise: float = 0.0  # ours: sigma on the scaled proprioception in training
+    proprio_swap: float = 0.0  # ours: share of samples with another frame's proprioception, now and K steps later
     image_shift: int = 0  # ours: whole-pixel shift of each training image; with future_image of each episode
     shifted_copies: int = 1  # latents cached per frame: one unshifted and the rest shifted
     wan: WanConfig = field(default_factory=WanConfig)
@@ -49,7 +50,7 @@ class ViVaConfig:
         require_format(self, 2)
         require(self, horizon=(1, inf), inference_steps=(1, inf), shifted_copies=(1, inf), image_shift=(0, inf))
         require(self, lambda_prop=(0, inf), lambda_value=(0, inf), lambda_image=(0, inf), proprio_noise=(0, inf))
-        require(self, tau_shift=(0, inf), pure_noise_share=(0, 1))
+        require(self, tau_shift=(0, inf), pure_noise_share=(0, 1), proprio_swap=(0, 1))
 
 
 def repeat_pad(x: Tensor, shape: tuple[int, int, int]) -> Tensor:
@@ -79,7 +80,8 @@ class ViVaModel(nn.Module):
     Value target z = G - 1 in [-1, 1) with ViVa's cost-to-go G in [0, 2); exposed V = 1 - G/2 = (1 - z) / 2.
     Differs from the paper: any number of views up to three; V rises where the decoded value falls; the clean tokens
     have timestep 0 (the paper does not say); squared errors are averaged, not summed, over a frame's elements. Ours,
-    off by default: the pure-noise share, noise on proprioception, shifted images, a frozen transformer.
+    off by default: the pure-noise share, noise on proprioception, swapped proprioception (value and pictures stay the
+    frame's own, so that only they agree), shifted images, a frozen transformer.
     """
 
     pretrained = ("transformer",)

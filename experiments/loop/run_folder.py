@@ -43,6 +43,7 @@ LATER = {
     "pixels": False,
     "format": 1,
     "weighting": "loss",
+    "proprio_swap": 0.0,
 }
 """Settings that came later and what they were before, which `digest` leaves out: what was made before stays valid.
 
