@@ -16,7 +16,9 @@ POLICIES = {
     "flow_tiny": ["policy.training.steps=2"],
     "pi05_tiny": ["policy.training.steps=2", "policy.prefix.layers=1"],
 }
-VALUES = {"constant": [], "oracle": [], "viva_tiny": ["valuefn.training.steps=2", "valuefn.shifted_copies=1"]}
+EXPERT = [f"collect.mix.{style}=0" for style in ("hesitation", "retry_miss", "retry_drop", "failure")]
+EXPERT += ["collect.mix.expert=1", "collect.max_steps=150", "collect.episodes=2", "collect.action_noise=0", "folds=1"]
+VALUES = {"constant": [], "oracle": EXPERT, "viva_tiny": ["valuefn.training.steps=2", "valuefn.shifted_copies=1"]}
 SMALL = [
     "methods=[recap]", "collect.episodes=4", "collect.max_steps=12", "evaluation.trials=1", "evaluation.max_steps=5",
     "videos=0", "seed=97", "evaluation.split=tune", "policy.training.batch_size=4", "workers=1", "task.image_size=32",

@@ -47,8 +47,9 @@ def test_oracle_needs_the_simulators_progress(tmp_path: Path) -> None:
     import dataclasses
 
     store = made_store(tmp_path / "store", successes=1, failures=0)
-    v = OracleValue(OracleConfig()).score(store[0])
-    assert v[0] == pytest.approx(0.5) and v[-1] == pytest.approx(1.0)
+    value = OracleValue(OracleConfig()).fit(store)
+    v, T = value.score(store[0]), len(store[0])
+    assert v[0] == pytest.approx(1 - (T - 1) / (2 * store.spec.max_steps)) and v[-1] == pytest.approx(1.0)
     unknown = dataclasses.replace(store[0], progress=np.full(len(store[0]) + 1, np.nan, np.float32))
     with pytest.raises(ValueError, match="no simulator progress"):
-        OracleValue().score(unknown)
+        value.score(unknown)

@@ -29,7 +29,8 @@ FIRST = 900_000  # of TUNE or EVAL, where the seeds of the pairs begin; no trial
 def make_pairs(settings: RecapSimConfig, count: int, split: str = "tune") -> list[Pair]:
     """`count` successes of the scripted expert with counterfactual pictures, from the cache; none for SIMPLER's tasks.
 
-    They move as the demonstrations do: with the same noise and time limit.
+    They move as the demonstrations do, with the same noise and time limit: where that is too short for any success, or
+    the task has no object, there are none.
     """
     if not count or any(task.env_id == settings.task.env_id for task in SIMPLER_TASKS.values()):
         return []
