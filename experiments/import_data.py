@@ -16,6 +16,7 @@ from typing import Any
 
 from episodes.importing import FORMATS, Known, import_dataset
 from episodes.importing.oxe import OXE, oxe_known
+from episodes.stopping import stopping
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -66,7 +67,8 @@ def known_from(args: argparse.Namespace) -> Known:
 def main(arguments: Sequence[str] | None = None) -> int:
     args = parse(arguments)
     try:
-        store = import_dataset(args.source, args.target, known_from(args), args.format)
+        with stopping():
+            store = import_dataset(args.source, args.target, known_from(args), args.format)
     except ValueError as error:
         print(f"import: {error}", file=sys.stderr)
         return 1

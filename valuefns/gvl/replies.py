@@ -46,7 +46,8 @@ def read_reply(reply: requests.Response, config: BackendConfig, hide: Callable[[
         raise Again("broken", message, way_out)
     try:
         answer = _answer(raw)
-        return replace(answer, text=hide(answer.text))
+        first = {hide(token): chance for token, chance in answer.first_token.items()}
+        return replace(answer, text=hide(answer.text), first_token=first)
     except (KeyError, IndexError, TypeError, AttributeError, ValueError):
         raise Again("broken", "its answers are no chat completions", "check the url (it usually ends in /v1)") from None
 
@@ -54,7 +55,7 @@ def read_reply(reply: requests.Response, config: BackendConfig, hide: Callable[[
 def _json(reply: requests.Response) -> Any:
     try:
         return json.loads(reply.content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 
