@@ -36,13 +36,12 @@ def writing(path: str | Path) -> Iterator[None]:
     """Turn a full disk or a place that cannot be written into a one-line ValueError naming `path` and the way out."""
     try:
         yield
-    except OSError as error:
+    except Exception as error:
+        if full := disk_full(error, path):
+            raise ValueError(full) from error
+        if not isinstance(error, OSError):
+            raise
         reason = os.strerror(error.errno) if error.errno else str(error)
-        if error.errno in _FULL:
-            raise ValueError(
-                f"{one_line(path)}: cannot be written ({reason}); free some disk space there and run the same command "
-                "again, what was finished before is intact"
-            ) from error
         if error.errno == errno.ENAMETOOLONG:
             raise ValueError(f"{one_line(path)}: cannot be written ({reason}); choose shorter names") from error
         if error.errno in _CLOSED:
@@ -50,6 +49,19 @@ def writing(path: str | Path) -> Iterator[None]:
                 f"{one_line(path)}: cannot be written ({reason}); make the folder writable or choose another one"
             ) from error
         raise
+
+
+def disk_full(error: Exception, path: str | Path | None = None) -> str:
+    """What to tell whoever runs into a full disk, "" where that is not what went wrong; libraries say it their way."""
+    number = getattr(error, "errno", None)
+    reason = next((os.strerror(n) for n in _FULL if number == n or os.strerror(n) in str(error)), "")
+    if not reason or isinstance(error, ValueError):
+        return ""
+    place = path or getattr(error, "filename", None) or "a file of this command"
+    return (
+        f"{one_line(place)}: cannot be written ({reason}); free some disk space there and run the same command again, "
+        "what was finished before is intact"
+    )
 
 
 def one_line(text: object) -> str:

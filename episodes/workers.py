@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from episodes.job import ONE_THREAD, name_of, rebuilt, run
+from episodes.stopping import interrupts_held
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -78,7 +79,8 @@ def _map_processes(fn: Callable[[J], R], jobs: Iterable[J], workers: int) -> Ite
     try:
         while True:
             while len(waiting) < 2 * workers and (item := next(numbered, None)) is not None:
-                with _environment(ONE_THREAD):  # processes are started by submit and inherit the environment
+                # processes are started by submit and inherit the environment
+                with _environment(ONE_THREAD), interrupts_held():
                     waiting.append((*item, executor.submit(run, fn, item[1])))
             if not waiting:
                 break

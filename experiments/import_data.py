@@ -20,6 +20,7 @@ from episodes.importing.oxe import OXE, oxe_known
 from episodes.importing.reading import read_text
 from episodes.importing.target import BadEpisodes, Progress
 from episodes.lerobot_layout import ENCODINGS
+from episodes.stopping import stopping
 
 EVERY = 5.0  # seconds between two lines of progress
 
@@ -110,7 +111,8 @@ class Printer:
 def main(arguments: Sequence[str] | None = None) -> int:
     args = parse(arguments)
     try:
-        store = import_dataset(args.source, args.target, known_from(args), args.format, args.encoding, Printer())
+        with stopping():
+            store = import_dataset(args.source, args.target, known_from(args), args.format, args.encoding, Printer())
     except BadEpisodes as error:
         for _, message in error.bad:
             print(f"import: {message}", file=sys.stderr)

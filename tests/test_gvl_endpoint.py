@@ -250,3 +250,55 @@ def test_an_interrupt_keeps_what_came(tmp_path: Path) -> None:
         backend = make_backend(config(server, tmp_path))
         assert [a.text for a in backend.ask(questions(6))] == [f"answer to question {i}" for i in range(6)]
         assert backend.usage.cached == 2
+
+
+# --- an endpoint that means no good -----------------------------------------------------------------------------------
+
+
+def test_replies_are_bounded_in_time_and_size(tmp_path: Path) -> None:
+    """A reply given byte by byte, one that unpacks to a gigabyte, one nested without end."""
+    import gzip
+    import time
+
+    from vlm_server import Handler
+
+    def drips(h: Handler, parts: list, body: dict) -> None:
+        h.send_response(200)
+        h.send_header("Content-Length", "100000")
+        h.end_headers()
+        for _ in range(100):
+            h.wfile.write(b" ")
+            time.sleep(0.1)
+
+    packed = gzip.compress(bytes(100 << 20))
+
+    def bomb(h: Handler, parts: list, body: dict) -> None:
+        h.send(200, packed, {"Content-Encoding": "gzip"})
+
+    def deep(h: Handler, parts: list, body: dict) -> None:
+        h.send(200, b"[" * 100_000)
+
+    def false_gzip(h: Handler, parts: list, body: dict) -> None:
+        h.send(200, b"no gzip", {"Content-Encoding": "gzip"})
+
+    for reply, seconds, words in (
+        (drips, 0.5, r"no answer within 0\.5 s"),
+        (bomb, 20, "answers with more than 16 MB"),
+        (deep, 20, "its answers are not readable json"),
+        (false_gzip, 20, "its answers break off"),
+    ):
+        started = time.monotonic()
+        with serving(echo, [reply] * 2) as server, pytest.raises(ValueError, match=words):
+            make_backend(config(server, tmp_path, timeout=seconds, tries=2)).ask(questions(1))
+        assert time.monotonic() - started < 10
+
+
+def test_a_key_that_comes_back_as_a_token_is_in_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEY", KEY)
+    tokens = [{"token": KEY, "logprob": -0.1, "top_logprobs": [{"token": f"x{KEY}", "logprob": -0.5}]}]
+    message = {"message": {"content": "yes"}, "logprobs": {"content": tokens}}
+    with serving(lambda parts: message) as server:
+        backend = make_backend(config(server, tmp_path, key_env="MY_KEY"))
+        (answer,) = backend.ask([Question(("q",), 5, first_token=True)])
+    assert answer.first_token == {"[key]": -0.1, "x[key]": -0.5}
+    assert not [p for p in tmp_path.rglob("*") if p.is_file() and KEY in p.read_text()]

@@ -243,3 +243,21 @@ def test_the_command_says_what_is_wrong_in_one_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "experiments.review", str(tmp_path / "nothing"), "--no-browser"]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True)
     assert done.returncode == 1 and done.stderr.count("\n") == 1 and "not an episode store" in done.stderr
+
+
+def test_edits_of_another_program_are_not_overwritten(store: EpisodeStore) -> None:
+    review, file = review_of(store), store.path / "annotations.csv"
+    review.save(0, [Segment("retry", 5, 9)])
+    review.save(1, [])
+    theirs = file.read_text() + "2,retry,3,9\n"
+    file.write_text(theirs)
+    with pytest.raises(ValueError, match=r"annotations.csv was changed by another program"):
+        review.save(0, [])
+    assert file.read_text() == theirs
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
+def test_proposals_with_numbers_that_no_browser_reads_are_refused(number: str, store: EpisodeStore) -> None:
+    (store.path / "proposals.json").write_text(f'{{"0": {{"segments": null, "score": {number}}}}}')
+    with pytest.raises(ValueError, match=rf"proposals.json: {number} is no JSON number"):
+        review_of(store)

@@ -225,6 +225,7 @@ def replace_cameras(*names: str):  # type: ignore[no-untyped-def]
 def test_annotation_files(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     made = [annotation(kind, i) for i, kind in enumerate(KINDS)]
+    made[0] = replace(made[0], task='lift, then "place"', group="two\nlines")
     write_csv(path, made)
     assert read_csv(path, 4) == made
     for text, why in (

@@ -37,6 +37,7 @@ class Review:
     def __init__(self, store: Episodes, annotations: Path, proposals: Path) -> None:
         self.store, self.path = store, annotations
         self.rows = {row["episode_index"]: (i, row) for i, row in enumerate(store.index)}
+        self._saved = _bytes(annotations)
         self.annotations = read_annotations(annotations) if annotations.exists() else {}
         self.proposals = _read_proposals(proposals) if proposals.exists() else {}
         for path, known in ((annotations, self.annotations), (proposals, self.proposals)):
@@ -79,12 +80,17 @@ class Review:
             return {"why": str(error)}
 
     def save(self, number: int, segments: list[Segment]) -> None:
-        """Write the segments of one episode, an empty list too: it was looked at."""
+        """Write the segments of one episode, an empty list too: it was looked at.
+
+        Errors (ValueError): they do not fit, or another program has written the file since.
+        """
         check_segments(segments, self._row(number)[1]["length"])
         with self._lock:
             changed = self.annotations | {number: tuple(sorted(segments, key=lambda s: s.m))}
+            if _bytes(self.path) != self._saved:
+                raise ValueError(f"{self.path} was changed by another program; start the review again to go on from it")
             write_annotations(self.path, changed)
-            self.annotations = changed
+            self.annotations, self._saved = changed, _bytes(self.path)
 
     def _row(self, number: int) -> tuple[int, dict[str, Any]]:
         if number not in self.rows:
@@ -171,6 +177,10 @@ def make_server(review: Review, port: int = 0) -> ThreadingHTTPServer:
         raise ValueError(f"port {port}: {error}; choose another with --port, or 0 for a free one") from error
 
 
+def _bytes(path: Path) -> bytes | None:
+    return path.read_bytes() if path.exists() else None
+
+
 def _plain(segment: Segment) -> dict[str, Any]:
     return {"type": segment.type, "m": segment.m, "n": segment.n, "note": segment.note}
 
@@ -181,10 +191,14 @@ def _segment(raw: Any) -> Segment:
     return Segment(str(raw.get("type")), raw["m"], raw["n"], str(raw.get("note", "")))
 
 
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no JSON number, and the page could not read it")
+
+
 def _read_proposals(path: Path) -> dict[int, dict[str, Any]]:
     found = {}
     with named(path, "propose the segments again"):
-        raw = json.loads(path.read_bytes())
+        raw = json.loads(path.read_bytes(), parse_constant=_no_number)
         if not isinstance(raw, dict):
             raise ValueError("holds no object of episodes")
         for number, proposal in raw.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -101,9 +102,11 @@ _COLUMNS = ("episode", "type", "m", "n")
 def write_csv(path: Path, annotations: Iterable[Annotation]) -> None:
     """Write annotations with the columns episode, type, m, n, task, split, group."""
     names = [f.name for f in fields(Annotation)]
-    lines = [",".join("type" if name == "kind" else name for name in names)]
-    lines += [",".join(str(value) for value in asdict(a).values()) for a in annotations]
-    write_atomic(path, "\n".join(lines) + "\n")
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow("type" if name == "kind" else name for name in names)
+    writer.writerows(asdict(a).values() for a in annotations)
+    write_atomic(path, out.getvalue())
 
 
 def read_csv(path: Path, episodes: int) -> list[Annotation]:

@@ -6,18 +6,22 @@ import base64
 import io
 import os
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from typing import Any
 
 import requests
+from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from episodes.files import one_line
 from valuefns.gvl.backend import Backend, Keep
 from valuefns.gvl.pace import Pace, Stopped
 from valuefns.gvl.questions import Answer, BackendConfig, Part, Question
 from valuefns.gvl.replies import Again, read_reply
+
+MOST = 16 << 20  # bytes of an answer, unpacked
 
 
 class Endpoint(Backend):
@@ -98,8 +102,11 @@ class Endpoint(Backend):
     def _post(self, body: dict[str, Any], pictures: int) -> Answer:
         try:
             reply = self._session().post(
-                self._url, json=body, timeout=(10.0, self.config.timeout), allow_redirects=False, auth=self._sign
-            )
+                self._url, json=body, timeout=(10.0, self.config.timeout), allow_redirects=False, auth=self._sign,
+                stream=True,
+            )  # fmt: skip
+            with reply:
+                self._read(reply, time.monotonic() + self.config.timeout)
         except requests.Timeout:
             raise Again("slow", f"no answer within {self.config.timeout:g} s", _LATER) from None
         except requests.exceptions.SSLError as error:
@@ -114,6 +121,24 @@ class Endpoint(Backend):
                 "unreachable", f"cannot be reached ({reason})", "check the url and that it is running"
             ) from None
         return read_reply(reply, self.config, self._hide, pictures)
+
+    def _read(self, reply: requests.Response, deadline: float) -> None:
+        """Read the reply's body, unpacked, for a limited time and up to MOST bytes: whatever an endpoint sends."""
+        parts, size = [], 0
+        try:
+            while part := reply.raw.read1(1 << 16, decode_content=True):
+                parts.append(part)
+                size += len(part)
+                if size > MOST:
+                    raise ValueError(f"{self.config.url}: answers with more than {MOST >> 20} MB; check the url")
+                if time.monotonic() > deadline:
+                    raise requests.Timeout
+        except ReadTimeoutError:
+            raise requests.Timeout from None
+        except HTTPError as error:  # urllib3's: cut off, or not packed as it says
+            raise requests.exceptions.ChunkedEncodingError(error) from None
+        # where `reply.content` and `reply.text` look for it; what is read whole leaves the connection open
+        reply._content, reply._content_consumed = b"".join(parts), True  # type: ignore[attr-defined]
 
     def _session(self) -> requests.Session:
         if not hasattr(self._local, "session"):

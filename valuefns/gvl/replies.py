@@ -60,7 +60,8 @@ def read_reply(
         raise Again("broken", message, way_out)
     try:
         answer = _answer(raw)
-        return replace(answer, text=hide(answer.text))
+        first = {hide(token): chance for token, chance in answer.first_token.items()}
+        return replace(answer, text=hide(answer.text), first_token=first)
     except (KeyError, IndexError, TypeError, AttributeError, ValueError):
         raise Again("broken", "its answers are no chat completions", "check the url (it usually ends in /v1)") from None
 
@@ -68,7 +69,7 @@ def read_reply(
 def _json(reply: requests.Response) -> Any:
     try:
         return json.loads(reply.content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

@@ -1,0 +1,50 @@
+"""Ctrl-C ends a command with one line, wherever it comes: while it works, or while its libraries still load."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+
+STOPPED = "stopped; run the same command to continue"
+INTERRUPTED = 130  # exit status, as shells say it: 128 + SIGINT
+
+
+@contextmanager
+def stopping() -> Iterator[None]:
+    """Turn a KeyboardInterrupt into STOPPED on stderr and the exit status 130; for a command's outermost block."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(STOPPED, file=sys.stderr, flush=True)
+        sys.exit(INTERRUPTED)
+
+
+def catch_interrupts() -> None:
+    """The same for an interrupt that comes outside of `stopping`; worker processes end without a word."""
+    usual = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not issubclass(kind, KeyboardInterrupt):
+            usual(kind, error, trace)
+            return
+        if multiprocessing.parent_process() is None:
+            print(STOPPED, file=sys.stderr, flush=True)
+        sys.stdout.flush()
+        os._exit(INTERRUPTED)
+
+    sys.excepthook = hook
+
+
+@contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Hold Ctrl-C back for a moment; a process that is started meanwhile never sees one, its parent stops it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
