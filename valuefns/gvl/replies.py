@@ -149,10 +149,10 @@ def _refuse(
         raise ValueError(f"{where}: {config.model!r} tells no log probabilities{quoted}; use valuefn=gvl or roboreward")
     if (limit := _LIMIT.search(low)) is not None:
         n = next(group for group in limit.groups() if group)
+        fewer = f"ask with {pictures - int(n)} fewer: " if pictures > int(n) else ""
         raise ValueError(
             f"{where}: {config.model!r} takes at most {n} pictures in a prompt, this one has {pictures} "
-            f"(HTTP {status}{quoted}); ask with {max(0, pictures - int(n))} fewer: lower frames (or shots), or raise "
-            "the server's own limit"
+            f"(HTTP {status}{quoted}); {fewer}lower frames (or shots), or raise the server's own limit"
         )
     if any(word in low for word in _TOO_MANY):
         raise ValueError(
