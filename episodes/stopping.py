@@ -8,10 +8,13 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 
 STOPPED = "stopped; run the same command to continue"
 INTERRUPTED = 130  # exit status, as shells say it: 128 + SIGINT
+COMMANDS = ("agents", "experiments")
+"""The packages whose modules are commands."""
 
 
 @contextmanager
@@ -25,7 +28,12 @@ def stopping() -> Iterator[None]:
 
 
 def catch_interrupts() -> None:
-    """The same for an interrupt that comes outside of `stopping`; worker processes end without a word."""
+    """The same for an interrupt that comes outside of `stopping`; worker processes end without a word.
+
+    Only where the process runs a command of this project: whoever imports it keeps the interrupts of their own program.
+    """
+    if not _runs_a_command():
+        return
     usual = sys.excepthook
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -38,6 +46,13 @@ def catch_interrupts() -> None:
         os._exit(INTERRUPTED)
 
     sys.excepthook = hook
+
+
+def _runs_a_command() -> bool:
+    words = sys.orig_argv
+    if "-m" in words[:-1]:
+        return words[words.index("-m") + 1].split(".")[0] in COMMANDS
+    return Path(sys.argv[0]).parent.name in COMMANDS or multiprocessing.parent_process() is not None
 
 
 @contextmanager
