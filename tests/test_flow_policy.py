@@ -121,3 +121,9 @@ def test_training_goes_on_from_saved_weights_and_their_scales(tmp_path: Path) ->
         continued_policy(tmp_path / "first", Pi05Config(), SPEC)
     with pytest.raises(ValueError, match="first"):
         continued_policy(tmp_path / "first", config(2), replace(SPEC, hz=20.0))
+
+
+def test_labels_of_other_episodes_are_refused(tmp_path: Path) -> None:
+    store, other = made_store(tmp_path / "s"), made_store(tmp_path / "t", successes=3)
+    with pytest.raises(ValueError, match=r"labels bc: made for episodes .*; label this store"):
+        FlowPolicy(config(1), SPEC).fit(store, bc(other, [], ExtractionConfig()))
