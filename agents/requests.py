@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from agents.wire import unpack
+from episodes.files import one_line
 from episodes.images import resized
 from episodes.types import MAX_PIXELS, EnvSpec, Observation
 
@@ -50,7 +51,7 @@ def read_request(message: Any, spec: EnvSpec) -> tuple[Observation, int | None]:
     if len(prompt) > MAX_PROMPT:
         raise Refused(f"prompt has {len(prompt)} characters; at most {MAX_PROMPT} are read")
     if seed is not None and (type(seed) is not int or not 0 <= seed < 2**63):
-        raise Refused(f"seed is {seed!r:.40}, expected a whole number from 0")
+        raise Refused(one_line(f"seed is {seed!r:.40}, expected a whole number from 0"))
     return Observation(images, proprio, prompt), seed
 
 

@@ -126,13 +126,17 @@ def row_from(message: dict[str, Any], trial: SimplerTrial, max_steps: int) -> di
         raise ServerError(f"the worker of simpler_env sent no row of {trial.key}")
     final, ever, steps, instruction = (row.get(name) for name in ("final", "any", "steps", "instruction"))
     if type(final) is not bool or type(ever) is not bool or (final and not ever):
-        raise ServerError(f"the worker of simpler_env sent a row with final={final!r:.40}, any={ever!r:.40}")
+        raise ServerError(f"the worker of simpler_env sent a row with final={_told(final)}, any={_told(ever)}")
     if type(steps) is not int or not 1 <= steps <= max_steps:
-        raise ServerError(f"the worker of simpler_env sent a row with steps={steps!r:.40}, expected 1 to {max_steps}")
+        raise ServerError(f"the worker of simpler_env sent a row with steps={_told(steps)}, expected 1 to {max_steps}")
     if not isinstance(instruction, str) or len(instruction) > MAX_PROMPT:
         raise ServerError("the worker of simpler_env sent a row without an instruction, or with an endless one")
     progress = 1.0 if ever else 0.0
     return {"final": final, "any": ever, "steps": steps, "instruction": instruction, "progress": progress}
+
+
+def _told(value: Any) -> str:
+    return one_line(f"{value!r:.40}")
 
 
 def _rotation(wxyz: npt.NDArray[np.float64]) -> Rotation:

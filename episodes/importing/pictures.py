@@ -44,7 +44,7 @@ def _jpeg(data: bytes, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
             return np.asarray(picture.convert("RGB"))
     except Fault:
         raise
-    except (OSError, SyntaxError, ValueError):  # Pillow's words for a broken JPEG
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):  # Pillow's words for a broken JPEG
         raise Fault("picture", "a picture is not a readable JPEG") from None
 
 

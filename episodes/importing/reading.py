@@ -59,7 +59,9 @@ def _fault(error: Exception, otherwise: str) -> Fault | None:
     if isinstance(error, FileNotFoundError):
         return Fault("missing", "missing")
     line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    if isinstance(error, (pa.ArrowException, OSError, json.JSONDecodeError, UnicodeDecodeError)):
+    if isinstance(error, MemoryError) and not isinstance(error, pa.ArrowException):
+        return Fault("damaged", "asks for more memory than there is")  # a number in a file may ask for any amount
+    if isinstance(error, (pa.ArrowException, OSError, RuntimeError, json.JSONDecodeError, UnicodeDecodeError)):
         return Fault("damaged", line)
     if isinstance(error, KeyError):
         return Fault("lacks", f"lacks {error.args[0]!r}")
