@@ -18,7 +18,9 @@ def test_killed_runs_and_other_worker_counts_end_in_the_same_numbers(tmp_path: P
     assert start(tmp_path / "untouched").wait() == 0, (tmp_path / "untouched/log").read_text()[-3000:]
     seconds = time.monotonic() - started
     expected = fingerprint(tmp_path / "untouched")
-    assert len([name for name in expected if name.startswith("episodes ")]) == 3  # demonstrations and two own stores
+    assert (
+        len([name for name in expected if name.startswith("episodes ")]) == 6
+    )  # demonstrations, two own stores, pairs
     assert start(tmp_path / "one", workers=1).wait() == 0
     one = fingerprint(tmp_path / "one")
     assert [name for name in expected if expected[name] != one.get(name)] == []

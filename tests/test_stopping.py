@@ -16,7 +16,7 @@ import pytest
 
 from episodes.files import disk_full, writing
 from episodes.stopping import STOPPED
-from experiments.checks import refusing
+from experiments.loop.checks import refusing
 
 BEGIN = "import os, signal, sys, time\n"
 WORKING = """

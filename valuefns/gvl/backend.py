@@ -39,6 +39,8 @@ class Backend(ABC):
     Usage: backend.ask(questions) -> one Answer per question, in order. `usage` counts what it cost.
     """
 
+    hides_thoughts = True  # whether tokens may be paid for that are not shown, as an endpoint's reasoning
+
     def __init__(self, config: BackendConfig) -> None:
         self.config = config
         self.usage = Usage()
@@ -116,6 +118,10 @@ class Backend(ABC):
     def _require_said(self, question: Question, answer: Answer) -> None:
         """Stop where max_tokens ended before the answer began: the next question would be paid for in vain, too."""
         if question.first_token or answer.finish != "length" or answer.said.strip():
+            return
+        if not (
+            self.hides_thoughts or answer.text.strip()
+        ):  # nothing but blanks and special tokens: no thought, either
             return
         raise ValueError(
             f"vision-language model {self.config.model!r}: max_tokens={question.max_tokens} was used up by its "

@@ -26,6 +26,8 @@ class LocalBackend(Backend):
     Errors: no such checkpoint, one that takes no images, or a prompt longer than its context is a ValueError.
     """
 
+    hides_thoughts = False
+
     def __init__(self, config: BackendConfig, device: str = "cpu") -> None:
         super().__init__(config)
         if not config.model:
