@@ -10,6 +10,7 @@ status is 1. `fuzz_readers.py` does the same for the files that this project its
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import resource
@@ -88,17 +89,26 @@ def of_files(files: list[Path], read: Callable[[], Any]) -> Case:
 
 def pictures(folder: Path) -> Case:
     import made_pngs as pngs
+    from PIL import Image
 
     from episodes.images import decode_png, encode_png
+    from episodes.importing.pictures import decoded
 
     H, W = 16, 24
     noise = np.random.default_rng(0).integers(0, 256, (H, W, 3)).astype(np.uint8)
+    photo = io.BytesIO()
+    Image.fromarray(noise).save(photo, "jpeg")
     plain = pngs.png(pngs.header(H, W), pngs.pixels(H, W), pngs.chunk(b"IEND"))
     sources = [plain, encode_png(noise), pngs.animated(H, W, 16), pngs.animated(H, W, 1600)]
 
     def case(rng: np.random.Generator) -> str:
+        if rng.integers(4) == 0:
+            decoded(damage(photo.getvalue(), rng), (H, W))
+            return "taken"
         source = sources[int(rng.integers(len(sources)))]
-        picture = decode_png(pngs.mutated(source, rng) if rng.integers(4) else damage(source, rng), (H, W))
+        picture = (decode_png if rng.integers(2) else decoded)(
+            pngs.mutated(source, rng) if rng.integers(4) else damage(source, rng), (H, W)
+        )
         assert picture.shape == (H, W, 3) and picture.dtype == np.uint8
         return "taken"
 

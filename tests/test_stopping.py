@@ -43,7 +43,9 @@ if __name__ == "__main__":
 """
 
 
-def started(script: Path, code: str) -> subprocess.Popen[str]:
+def started(folder: Path, code: str) -> subprocess.Popen[str]:
+    script = folder / "experiments" / "script.py"  # a command of this project, by the folder it lies in
+    script.parent.mkdir()
     script.write_text(BEGIN + code)
     heeds = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a job in the background inherits "ignore"
     return subprocess.Popen(
@@ -55,7 +57,7 @@ def started(script: Path, code: str) -> subprocess.Popen[str]:
 @pytest.mark.parametrize("code", [WORKING, LOADING, WORKERS], ids=["working", "loading", "workers"])
 def test_ctrl_c_is_one_line(code: str, tmp_path: Path) -> None:
     """Sent to the whole group, as a terminal does: workers end without a word."""
-    process = started(tmp_path / "script.py", code)
+    process = started(tmp_path, code)
     assert process.stdout is not None and process.stdout.readline() == "ready\n"
     os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=25)
@@ -63,7 +65,7 @@ def test_ctrl_c_is_one_line(code: str, tmp_path: Path) -> None:
 
 
 def test_ctrl_c_while_workers_start_is_one_line(tmp_path: Path) -> None:
-    process = started(tmp_path / "script.py", WORKERS)
+    process = started(tmp_path, WORKERS)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     while process.poll() is None and len(children.read_text().split()) < 2:  # the tracker's, and the first worker
         time.sleep(0.01)
