@@ -51,7 +51,7 @@ def advantages(store: Episodes, values: Values, config: AdvantageConfig) -> list
     and the comparison across episodes, which every labeller makes, prefers the slow ones.
     Errors (ValueError): values of other episodes, not finite, or of another scale.
     """
-    progress = in_progress_units(store, values, config.scale)
+    progress = as_progress(store, values, config.scale)
     if config.kind == "chunk":
         return [advantage.chunk(p, config.n, config.tail).astype(np.float32) for p in progress]
     result = []
@@ -64,7 +64,7 @@ def advantages(store: Episodes, values: Values, config: AdvantageConfig) -> list
     return result
 
 
-def in_progress_units(store: Episodes, values: Values, scale: str) -> list[np.ndarray]:
+def as_progress(store: Episodes, values: Values, scale: str) -> list[np.ndarray]:
     """The values in progress units, float64 (T+1,): viva p = 2V - 1, recap p = 1 + V; 1 is success in both."""
     lengths = [row["length"] + 1 for row in store.index]
     if [len(v) for v in values] != lengths:

@@ -6,14 +6,12 @@ import contextlib
 import hashlib
 import itertools
 import json
-import os
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,21 +21,27 @@ from episodes.encoded import EncodedEpisode, remove_videos
 from episodes.files import (
     TEMPORARY,
     atomic,
-    one_line,
-    refuse_link,
     sha256_file,
     sync,
     write_atomic,
     writer_lock,
     writing,
 )
+from episodes.store_checks import (
+    FORMAT,
+    VERSION,
+    VERSION_VIDEO,
+    WRITTEN,
+    check_episode,
+    read_header,
+    refuse_linked_folders,
+    require_there,
+    require_unused,
+    spec_sha256,
+)
 from episodes.store_index import Row, file_of, index_row, index_table, instructions, named, read_index
-from episodes.types import SEGMENTS, EnvSpec, Episode
+from episodes.types import EnvSpec, Episode
 
-FORMAT, VERSION, VERSION_VIDEO = "foresight-episodes", 1, 2
-_DTYPES = dict.fromkeys(("proprio", "actions", "rewards", "progress"), "float32") | {"segments": "int8"}
-_DTYPES |= dict.fromkeys(("terminated", "truncated", "intervention"), "bool")
-_WRITTEN = ("data", "meta", "foresight", "videos")  # folders
 _COLUMNS = {"segments": "segment", "intervention": "intervention", "rewards": "next.reward"}
 _COLUMNS |= {"terminated": "next.done", "progress": "progress"}
 
@@ -135,12 +139,12 @@ class EpisodeStore(Episodes):
         self._verified: set[Path] = set()
         self._files: dict[Path, tuple[pq.ParquetFile, list[list[int]]]] = {}
         self._lock: Any = None
-        self._spec, self._encoding = _read_header(self._path)
+        self._spec, self._encoding = read_header(self._path)
         self._seen = (
             self._spec if image_size is None else replace(self._spec, image_size=(image_size[0], image_size[1]))
         )
         if mode == "a":
-            _refuse_linked_folders(self._path)
+            refuse_linked_folders(self._path)
             self._lock = writer_lock(self._path / layout.LOCK_PATH, str(self._path))
         try:
             super().__init__(self, read_index(self._path, self._spec, self._encoding))
@@ -166,17 +170,17 @@ class EpisodeStore(Episodes):
         path = Path(path)
         if encoding not in layout.ENCODINGS:
             raise ValueError(f"encoding {encoding!r}: choose {', '.join(layout.ENCODINGS)}")
-        _require_unused(path)
-        _refuse_linked_folders(path)
+        require_unused(path)
+        refuse_linked_folders(path)
         with writing(path):
             (path / "foresight").mkdir(parents=True, exist_ok=True)
         lock = writer_lock(path / layout.LOCK_PATH, str(path))
         try:
-            _require_unused(path)  # two programs may have come here together
+            require_unused(path)  # two programs may have come here together
             header = {"format": FORMAT, "version": VERSION, "spec": json.loads(spec.to_json())}
             if encoding != "png":  # programs that know nothing of it refuse the version
                 header |= {"version": VERSION_VIDEO, "encoding": encoding}
-            header["spec_sha256"] = _spec_sha256(spec)
+            header["spec_sha256"] = spec_sha256(spec)
             write_atomic(path / layout.HEADER_PATH, json.dumps(header, indent=2) + "\n")
         finally:
             lock.release()
@@ -259,7 +263,7 @@ class EpisodeStore(Episodes):
         for episode in episodes:
             i = len(self) + len(rows)
             try:
-                _check(episode, self._spec, f"{self._path}: episode {i} (seed {episode.provenance.seed})")
+                check_episode(episode, self._spec, f"{self._path}: episode {i} (seed {episode.provenance.seed})")
                 made = EncodedEpisode(self._path, episode, self._spec, self._encoding, i)
             except ValueError as error:
                 if reject is None or isinstance(error.__cause__, OSError):  # a full disk is not the episode's fault
@@ -332,11 +336,11 @@ class EpisodeStore(Episodes):
         for number in {file_of(row) for row in self._rows}:
             for pattern in (layout.DATA_PATH, layout.FINAL_PATH):
                 path = layout.file_path(self._path, pattern, number)
-                _require_there(path)
+                require_there(path)
         if self._encoding != "png":
             for row in self._rows:
                 for camera in self._spec.cameras:
-                    _require_there(layout.video_path(self._path, camera, row["episode_index"]))
+                    require_there(layout.video_path(self._path, camera, row["episode_index"]))
 
     def _repair(self) -> None:
         """Remove what a crashed writer left and bring the derived files up to date."""
@@ -347,7 +351,7 @@ class EpisodeStore(Episodes):
                     if layout.file_number(path) not in known:
                         path.unlink()
             remove_videos(self._path, len(self._rows))
-            for part in _WRITTEN:  # elsewhere somebody may be writing labels
+            for part in WRITTEN:  # elsewhere somebody may be writing labels
                 for path in (self._path / part).rglob(f"{TEMPORARY}*"):
                     path.unlink()
         tasks = layout.tasks_table(instructions(self._rows))
@@ -358,109 +362,3 @@ class EpisodeStore(Episodes):
         frames = sum(row["length"] for row in self._rows)
         content = layout.info(self._spec, len(self), frames, len(instructions(self._rows)), self._encoding)
         write_atomic(self._path / layout.INFO_PATH, json.dumps(content, indent=4) + "\n")
-
-
-def _require_there(path: Path) -> None:
-    if not path.exists():
-        raise ValueError(f"{path}: missing, but the episode index mentions it; restore it from a copy")
-
-
-def _require_unused(path: Path) -> None:
-    if (path / layout.HEADER_PATH).exists():
-        raise ValueError(f"{path}: already an episode store; open it with mode='a' or choose another folder")
-    used = {p.name for p in path.iterdir()} - {"foresight"} if path.is_dir() else set()
-    if used:
-        raise ValueError(f"{path}: not empty ({sorted(used)[0]}); choose a new folder for the store")
-
-
-def _refuse_linked_folders(path: Path) -> None:
-    """A ValueError where a folder of the store is a link: orphans would be deleted, and episodes written, elsewhere."""
-    for part in _WRITTEN:
-        refuse_link(path / part, f"the store {path}")
-        for folder, inner, _ in os.walk(path / part):
-            for name in inner:
-                refuse_link(Path(folder) / name, f"the store {path}")
-
-
-def _read_header(path: Path) -> tuple[EnvSpec, str]:
-    """The EnvSpec of a store and how it keeps pictures."""
-    file = path / layout.HEADER_PATH
-    if not file.exists():
-        raise ValueError(
-            one_line(
-                f"{path}: not an episode store ({layout.HEADER_PATH} is missing); make one with EpisodeStore.create"
-            )
-        )
-    with named(file):
-        header = json.loads(file.read_text())
-        if not isinstance(header, dict) or header.get("format") != FORMAT:
-            raise ValueError(f"its format is not {FORMAT!r}")
-        version = header.get("version")
-        if type(version) is not int:
-            raise ValueError(f"its format version is {version!r}, expected a number")
-        if version in (VERSION, VERSION_VIDEO):
-            encoding = header.get("encoding", "png")
-            if (version == VERSION) != (encoding == "png") or encoding not in layout.ENCODINGS:
-                raise ValueError(f"version {version} with encoding {encoding!r}")
-            spec = EnvSpec.from_json(json.dumps(header.get("spec")))
-            if header.get("spec_sha256", _spec_sha256(spec)) != _spec_sha256(spec):
-                raise ValueError("its EnvSpec is not the one that was written: the file was changed or damaged")
-            return spec, encoding
-    known = f"{VERSION} and {VERSION_VIDEO}"
-    raise ValueError(f"{file}: format version {version}, this program reads {known}; update the program")
-
-
-def _spec_sha256(spec: EnvSpec) -> str:
-    return hashlib.sha256(spec.to_json().encode()).hexdigest()
-
-
-_OTHER = "keep the episodes of another EnvSpec in a store of their own"
-
-
-def _check(episode: Episode, spec: EnvSpec, what: str) -> None:
-    """Raise a ValueError naming the first thing about an episode that the store's EnvSpec does not allow."""
-    if set(episode.images) != set(spec.cameras):
-        raise ValueError(
-            f"{what}: cameras are {sorted(episode.images)}, the store has {sorted(spec.cameras)}; {_OTHER}"
-        )
-    for camera, frames in episode.images.items():
-        if frames.shape[1:] != (*spec.image_size, 3):
-            raise ValueError(
-                f"{what}: images of {camera} are {frames.shape[1:]}, the store has {(*spec.image_size, 3)}; {_OTHER}"
-            )
-    for name, width in (("proprio", spec.proprio_dim), ("actions", spec.action_dim)):
-        values = getattr(episode, name)
-        if values.ndim != 2 or values.shape[1] != width:
-            raise ValueError(f"{what}: {name} have shape {values.shape}, the store has {width} per frame; {_OTHER}")
-    for name in ("proprio", "actions", "rewards"):
-        bad = ~np.isfinite(getattr(episode, name)).reshape(len(getattr(episode, name)), -1).all(axis=1)
-        if bad.any():
-            raise ValueError(f"{what}: {name} of frame {int(bad.argmax())} are not finite; leave the episode out")
-    for name, dtype in _DTYPES.items():
-        if getattr(episode, name).dtype != np.dtype(dtype):
-            raise ValueError(f"{what}: {name} are {getattr(episode, name).dtype}, must be {dtype}; convert them first")
-    provenance = episode.provenance
-    for name in ("env_id", "source", "variant", "policy"):
-        _check_text(getattr(provenance, name), f"{what}: {name}")
-    _check_text(episode.instruction, f"{what}: instruction")
-    for name in ("seed", "iteration"):
-        value = getattr(provenance, name)
-        if not isinstance(value, (int, np.integer)) or not -(2**63) <= value < 2**63:
-            raise ValueError(f"{what}: {name} is {value!r}; use a whole number of 64 bits")
-    try:
-        json.dumps(episode.extra)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{what}: extra cannot be written as json ({error}); use plain values") from None
-    if episode.segments.min() < 0 or episode.segments.max() >= len(SEGMENTS):
-        raise ValueError(f"{what}: segments lie outside 0..{len(SEGMENTS) - 1}; use indices into SEGMENTS")
-    if episode.hz != spec.hz:
-        raise ValueError(f"{what}: {episode.hz} Hz, the store has {spec.hz} Hz; {_OTHER}")
-
-
-def _check_text(text: str, what: str) -> None:
-    if not isinstance(text, str):
-        raise ValueError(f"{what} is {text!r}; use a string")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"{what} is {text!r}, which has no UTF-8 form; use plain text") from None
