@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from math import inf
 
 import numpy as np
 
+from agents.settings import AdvantageConfig
 from episodes.returns import recap_return, recap_rewards
-from episodes.settings import require, require_one_of
 from episodes.store import Episodes
 from valuefns import advantage
 
@@ -18,28 +16,6 @@ Values = Sequence[np.ndarray]
 
 EQUAL = 1e-6
 """Progress: advantages that spread by less are equal; what is left is the rounding of float32 values."""
-
-
-@dataclass
-class AdvantageConfig:
-    """How values become advantages, always in progress units: 1 is the whole task."""
-
-    kind: str = "n_step"  # n_step (RECAP), gae, or chunk (WVM E.4)
-    n: int = 50  # steps of n_step, or the chunk length H
-    lam: float = 0.95  # lambda of gae
-    smoothing: int = 1  # n_step and gae: frames (odd) that values are averaged over first; 1: none
-    tail: str = "scaled"  # of the chunk advantage: printed or scaled
-    time_cost: str = "own"  # viva scale; own: a step costs 1/T, T its episode's (ViVa eq. 1); task: 1/max_steps
-    truncation: str = "bootstrap"  # a failure that ran out of time; outcome: it is paid out as one (pi*0.6)
-    scale: str = "viva"  # of the values: viva, or recap, whose time cost is the task's
-    c_fail: float = 50.0  # steps, of the recap scale; that of the value
-
-    def __post_init__(self) -> None:
-        require(self, n=(1, inf), lam=(0, 1), smoothing=(1, inf), c_fail=(0, inf))
-        require_one_of(self, kind=("n_step", "gae", "chunk"), tail=("scaled", "printed"), time_cost=("own", "task"))
-        require_one_of(self, truncation=("bootstrap", "outcome"), scale=("viva", "recap"))
-        if self.smoothing % 2 == 0:
-            raise ValueError(f"AdvantageConfig: smoothing={self.smoothing}; use an odd number of frames")
 
 
 def advantages(store: Episodes, values: Values, config: AdvantageConfig) -> list[np.ndarray]:

@@ -9,43 +9,21 @@ minimises sum_i w_i l_i / sum_i w_i, by weighting the loss or by drawing steps i
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from math import inf
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from agents.advantages import EQUAL, AdvantageConfig, Values, advantages
+from agents.advantages import EQUAL, Values, advantages
 from agents.phases import Phase, of_steps, value_phases
+from agents.settings import ExtractionConfig
 from episodes.labels import NEGATIVE, POSITIVE, Labels
-from episodes.settings import require, require_one_of
 from episodes.store import Episodes
 from episodes.types import SEGMENTS
 
 Float = npt.NDArray[np.floating[Any]]
 Mask = npt.NDArray[np.bool_]
-
-
-@dataclass
-class ExtractionConfig:
-    """Settings of every labeller; the defaults are the papers' (WVM appendix E, pi*0.6)."""
-
-    advantage: AdvantageConfig = field(default_factory=AdvantageConfig)
-    filter: str = "percentile"  # filtered_bc: percentile, binary (A >= 0, WVM E.6) or strict (A > 0)
-    keep: float = 0.7  # share of steps a percentile filter keeps, over the training set
-    awr_temperature: float = 10.0  # tau: w = min(exp(tau A), delta), renormalised to mean 1
-    awr_clip: float = 2.0  # delta
-    awr_standardise: bool = False  # ours: A less its median, in standard deviations over the training set
-    positive: float = 0.4  # RECAP: share of steps with a positive indicator, per task
-    batch_positive: float = 0.0  # ours, RECAP: share of the training weight that is positive; 0: that of the data
-    phase_floor: float = 0.0  # ours: of `keep` and `positive`, the share that every phase of the successes keeps
-    seed: int = 0  # of labels drawn at random (success_random)
-
-    def __post_init__(self) -> None:
-        require(self, keep=(0, 1), awr_temperature=(0, inf), awr_clip=(1e-6, inf), positive=(0, 1))
-        require(self, batch_positive=(0, 1), phase_floor=(0, 1), seed=(0, inf))
-        require_one_of(self, filter=("percentile", "binary", "strict"))
 
 
 def bc(store: Episodes, values: Values, config: ExtractionConfig) -> Labels:

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agents.flow_model import FlowConfig, FlowModel
+from agents.flow_model import FlowModel
 from agents.policy import Policy
+from agents.settings import FlowConfig
 from episodes.fit import require_actions, require_observation
 from episodes.labels import NEGATIVE, NULL, POSITIVE, Labels
 from episodes.settings import from_json

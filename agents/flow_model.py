@@ -5,46 +5,11 @@ Shapes: B batch, V views, K action chunk, A action, P proprioception, D width.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from math import inf
-
 import torch
 from torch import Tensor, nn
 
-from episodes.settings import require, require_one_of
-from episodes.windows import WEIGHTINGS
+from agents.settings import FlowConfig
 from networks.flow_matching import integrate, interpolate, velocity_from_clean
-from networks.trainer import TrainerConfig
-
-
-@dataclass
-class FlowConfig:
-    """Settings of the flow policy. Not from a paper: the small CPU baseline of this project, measured on Lift."""
-
-    name: str = "flow"
-    chunk: int = 8  # K: actions per chunk
-    execute: int = 4  # steps executed before the next chunk
-    width: int = 256  # D of the head
-    blocks: int = 3  # FiLM residual blocks
-    feature: int = 128  # per camera
-    image_shift: int = 3  # pixels, random per sample
-    noise_samples: int = 4  # noise draws per encoded image
-    euler_steps: int = 5
-    indicator_dropout: float = 0.3  # share of indicators replaced by null (pi*0.6)
-    guidance: float = 1.0  # beta; 1: no guidance
-    weighting: str = "loss"  # how weights act: in the loss (WVM eq. E.5), or, sample, by how often a step is drawn
-    training: TrainerConfig = field(
-        default_factory=lambda: TrainerConfig(
-            steps=1500, batch_size=64, lr=1e-3, lr_final=0.0, warmup=50, betas=(0.9, 0.999), weight_decay=1e-3,
-            ema_decay=0.995,
-        )
-    )  # fmt: skip
-
-    def __post_init__(self) -> None:
-        require(self, chunk=(1, inf), execute=(1, self.chunk), width=(1, inf), blocks=(0, inf), feature=(1, inf))
-        require(self, image_shift=(0, inf), noise_samples=(1, inf), euler_steps=(1, inf), indicator_dropout=(0, 1))
-        require(self, guidance=(0, inf))
-        require_one_of(self, weighting=WEIGHTINGS)
 
 
 class Encoder(nn.Module):

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agents.pi05_model import Pi05Config, Pi05Model
+from agents.pi05_model import Pi05Model
 from agents.pi05_text import prompt_tokens, state_bins
 from agents.policy import Policy
+from agents.settings import Pi05Config
 from episodes.fit import require_actions, require_observation
 from episodes.labels import NEGATIVE, NULL, POSITIVE, Labels
 from episodes.settings import from_json

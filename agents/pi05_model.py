@@ -5,79 +5,15 @@ Shapes: B batch, V views, L prefix tokens, K action chunk, A action (padded), D 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from agents.pi05_expert import Expert, PrefixKeys, time_features
-from episodes.settings import require_one_of
-from episodes.windows import WEIGHTINGS
+from agents.settings import Pi05Config
 from networks.flow_matching import integrate, interpolate, velocity
 from networks.planner import enable_checkpointing
-from networks.trainer import TrainerConfig
-
-
-@dataclass
-class PaliGemmaShape:
-    """The prefix; defaults: PaliGemma 3B at 224 pixels (SigLIP So400m/14 and Gemma 2B)."""
-
-    image_size: int = 224  # pixels, square
-    patch_size: int = 14  # pixels
-    vision_width: int = 1152
-    vision_layers: int = 27
-    vision_heads: int = 16
-    vision_mlp: int = 4304
-    width: int = 2048  # D of the language model
-    layers: int = 18  # of the language model and of the expert
-    mlp: int = 16384
-    heads: int = 8  # of the language model and of the expert, which share keys
-    kv_heads: int = 1  # G
-    head_dim: int = 256  # E
-    vocabulary: int = 257_152
-    init_std: float = 0.02  # of Gemma's random weights
-
-
-@dataclass
-class ExpertShape:
-    """The action expert (openpi's "gemma 300m"); layers, heads and head dim are the prefix's."""
-
-    width: int = 1024
-    mlp: int = 4096
-
-
-@dataclass
-class Pi05Config:
-    """Settings of the pi0.5-style policy; defaults: pi0.5 as openpi publishes it, fine-tuned as in WVM's RoboSuite."""
-
-    name: str = "pi05"
-    checkpoint: str = "lerobot/pi05_base"  # hub id or folder of the published weights; empty: random weights
-    revision: str = "main"  # hub revision
-    tokenizer: str = "google/paligemma-3b-pt-224"  # hub id or folder; empty: bytes as tokens
-    tokenizer_revision: str = "main"
-    max_tokens: int = 200  # of the prompt (openpi); a longer one is an error, not cut
-    chunk: int = 50  # K (pi0.5, section IV)
-    execute: int = 25  # steps executed before the next chunk (pi0, appendix D: 0.5 s at 50 Hz)
-    max_action_dim: int = 32  # A; actions are padded with zeros (openpi)
-    euler_steps: int = 10  # pi0 and openpi
-    tau_alpha: float = 1.5  # tau ~ 0.999 Beta(alpha, 1) + 0.001 (pi0, appendix B; openpi)
-    noise_samples: int = 1  # noise draws per prefix; more is ours: the prefix is where the time goes
-    indicator_dropout: float = 0.3  # share of indicators replaced by none (pi*0.6)
-    guidance: float = 1.0  # beta; 1: no guidance (pi*0.6, 1.5 to 2.5 where useful)
-    weighting: str = "loss"  # how weights act: in the loss (WVM eq. E.5), or, sample, by how often a step is drawn
-    image_shift: int = 0  # pixels of the stored image, random per sample; ours
-    prefix: PaliGemmaShape = field(default_factory=PaliGemmaShape)
-    expert: ExpertShape = field(default_factory=ExpertShape)
-    training: TrainerConfig = field(
-        default_factory=lambda: TrainerConfig(
-            steps=5000, batch_size=256, lr=2.5e-5, warmup=1000,  # WVM's downstream policy; warm-up: openpi
-        )
-    )  # fmt: skip
-
-    def __post_init__(self) -> None:
-        require_one_of(self, weighting=WEIGHTINGS)
 
 
 def sample_tau(batch: int, alpha: float, device: torch.device) -> Tensor:

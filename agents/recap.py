@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from agents.extraction import ExtractionConfig, Labeller
+from agents.extraction import Labeller
 from agents.policy import Policy
+from agents.settings import ExtractionConfig
 from episodes.labels import Labels
 from episodes.store import Episodes, EpisodeStore
 from episodes.types import Episode

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from agents.pi05 import quantile_range
 from agents.policy import Policy
+from agents.settings import VideoVlaConfig
 from agents.videovla_actions import GRIPPER, from_videovla, gripper_ends, to_videovla
-from agents.videovla_model import VideoVlaConfig, VideoVlaModel
+from agents.videovla_model import VideoVlaModel
 from episodes.files import cache_entry
 from episodes.fit import require_actions, require_observation
 from episodes.labels import NEGATIVE, NULL, POSITIVE, Labels

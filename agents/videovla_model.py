@@ -6,67 +6,15 @@ K action chunk, A action.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from math import inf
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from agents.settings import TIMESTEPS, VideoVlaConfig
 from agents.videovla_actions import GRIPPER
 from agents.videovla_streams import Keys, follow, meet, read, run, see
-from episodes.settings import require, require_one_of
-from episodes.windows import WEIGHTINGS
-from networks.cogvideox import CogVideoXConfig, diffusion_schedule, load_cogvideox, rotary_positions
-from networks.cogvideox_vae import CogVideoXVAEConfig
-from networks.text import T5TextConfig
-from networks.trainer import TrainerConfig
-
-TIMESTEPS = 1000
-"""Of CogVideoX's schedule; the last one is pure noise."""
-
-
-@dataclass
-class VideoVlaConfig:
-    """VideoVLA's settings; the defaults are the paper's for simulation (section 4, implementation details)."""
-
-    name: str = "videovla"
-    cameras: list[str] = field(default_factory=list)  # side by side in every frame; empty: the first (paper: one view)
-    latents: int = 13  # F: the current frame and 12 future ones, 49 frames; 7, 4: table 8; 1: "action only", table 9
-    frame_stride: int = 1  # control steps from frame to frame; undisclosed (an episode holds one frame per action)
-    chunk: int = 6  # K
-    execute: int = 3  # steps executed before the next chunk
-    ddim_steps: int = 50  # 10 in real time
-    causal_mask: bool = False  # table 13: actions see video, video does not see actions
-    schedule: str = "sync"  # table 14: sync; async_training: noise levels of their own in training; async: also denoise
-    # the video first and the actions after it
-    lambda_video: float = 1.0  # of the video loss; 0: "no video loss", table 9
-    indicator_dropout: float = 0.3  # share of indicators replaced by none (pi*0.6)
-    guidance: float = 1.0  # beta of the indicator; 1: no guidance
-    weighting: str = "loss"  # how weights act: in the loss (WVM eq. E.5), or, sample, by how often a step is drawn
-    image_shift: int = 0  # ours: pixels, random per clip and view, the same for all its frames
-    shifted_copies: int = 1  # latents cached per clip: one unshifted and the rest shifted
-    transformer: CogVideoXConfig = field(default_factory=CogVideoXConfig)  # checkpoint="": "from scratch", table 7
-    vae: CogVideoXVAEConfig = field(default_factory=CogVideoXVAEConfig)
-    text: T5TextConfig = field(default_factory=T5TextConfig)
-    training: TrainerConfig = field(
-        default_factory=lambda: TrainerConfig(  # betas, warm-up and decay of the rate are undisclosed
-            steps=100_000, batch_size=256, lr=1e-5, lr_final=1.0, warmup=0, betas=(0.9, 0.999), weight_decay=1e-4,
-        )
-    )  # fmt: skip
-
-    def __post_init__(self) -> None:
-        require(self, latents=(1, inf), frame_stride=(1, inf), chunk=(1, inf), execute=(1, self.chunk))
-        require(self, ddim_steps=(1, TIMESTEPS), lambda_video=(0, inf), indicator_dropout=(0, 1), guidance=(0, inf))
-        require(self, image_shift=(0, inf), shifted_copies=(1, inf))
-        require_one_of(self, schedule=("sync", "async_training", "async"), weighting=WEIGHTINGS)
-        if self.latents == 1 and self.schedule != "sync":
-            raise ValueError(f"VideoVlaConfig: schedule={self.schedule!r} needs a future; use latents of 2 or more")
-
-    @property
-    def frames(self) -> int:
-        """Frames of a clip: the current one and four for every future latent frame."""
-        return 1 + 4 * (self.latents - 1)
+from networks.cogvideox import diffusion_schedule, load_cogvideox, rotary_positions
 
 
 class VideoVlaModel(nn.Module):

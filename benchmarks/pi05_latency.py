@@ -26,7 +26,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from agents.pi05_model import Pi05Config, Pi05Model
+from agents.pi05_model import Pi05Model
+from agents.settings import Pi05Config
 from experiments.loop import schemas
 from networks.flow_matching import integrate
 

@@ -18,15 +18,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 from torch import Tensor, nn
 
-from agents.pi05_model import Pi05Config
+from agents.settings import Pi05Config
 from experiments.models.plan import Planned, planned_policy, planned_value
-from networks.latents import LatentsConfig
 from networks.memory import GIB
 from networks.planner import footprint
-from networks.trainer import TrainerConfig
-from valuefns.distributional_model import DistributionalConfig
-from valuefns.viva_model import ViVaConfig
-from valuefns.wvm_model import WVMConfig
+from networks.settings import LatentsConfig, TrainerConfig
+from valuefns.settings import DistributionalConfig, ViVaConfig, WVMConfig
 
 VIEWS, PIXELS = 2, 224
 COUNTS = {"viva": 4_999_787_712, "wvm": 5_665_862_337, "cogvideox": 5_570_283_072, "pi05": 3_353_433_872}

@@ -38,15 +38,13 @@ import torch
 from episodes.store import EpisodeStore
 from episodes.types import EnvSpec, Episode, Provenance
 from networks.clips import encode_clips
-from networks.latents import LatentsConfig, encode_frames
-from networks.text import TextConfig
-from networks.trainer import TrainerConfig
-from networks.wan import WanConfig
+from networks.latents import encode_frames
+from networks.settings import LatentsConfig, TextConfig, TrainerConfig, WanConfig
 from valuefns import wvm as scoring
+from valuefns.settings import ViVaConfig, WVMConfig
 from valuefns.viva import ViVa
-from valuefns.viva_model import ViVaConfig
 from valuefns.wvm import WVM
-from valuefns.wvm_model import WVMConfig, WVMModel
+from valuefns.wvm_model import WVMModel
 
 HZ = 10.0
 Value = TypeVar("Value", WVM, ViVa)

@@ -27,10 +27,11 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from agents.videovla_model import VideoVlaConfig, VideoVlaModel
+from agents.settings import VideoVlaConfig
+from agents.videovla_model import VideoVlaModel
 from experiments.loop import schemas
-from networks.cogvideox import CogVideoXConfig
-from networks.cogvideox_vae import CogVideoXVAEConfig, VideoEncoder
+from networks.cogvideox_vae import VideoEncoder
+from networks.settings import CogVideoXConfig, CogVideoXVAEConfig
 from networks.text import T5Embedder
 
 PROMPT = "lift the red cube\nAdvantage: positive"

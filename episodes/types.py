@@ -17,6 +17,9 @@ import numpy.typing as npt
 SEGMENTS = ("advance", "hesitation", "retry", "failure", "unlabelled")
 """Names of the per-step segment labels; an episode stores the index into this tuple (int8)."""
 
+WEIGHTINGS = ("loss", "sample")
+"""How a batch follows the weights of its steps: in the loss (WVM eq. E.5), or by how often they are drawn."""
+
 
 MAX_PIXELS = 8192
 """The largest height or width of an image that anything here reads, draws or makes room for."""

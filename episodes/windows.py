@@ -16,12 +16,9 @@ from episodes.files import TEMPORARY, cache_entry, writing
 from episodes.labels import NULL, Labels
 from episodes.store import Episodes
 from episodes.store_index import named
-from episodes.types import EnvSpec
+from episodes.types import WEIGHTINGS, EnvSpec
 
 Batch = dict[str, npt.NDArray[Any]]
-
-WEIGHTINGS = ("loss", "sample")
-"""How a batch follows the weights of its steps: in the loss (WVM eq. E.5), or by how often they are drawn."""
 
 
 class DecodedCache:

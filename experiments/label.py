@@ -29,10 +29,11 @@ from experiments.import_data import pixels
 from experiments.loop.checks import check_device, refusing
 from experiments.loop.run_folder import read_json, write_json
 from valuefns.bench.metrics import sampled, voc
-from valuefns.bench.probes import PROBES, ProbeConfig
+from valuefns.bench.probes import PROBES
 from valuefns.make import load_value, make_value
-from valuefns.oracle import OracleConfig, OracleValue
+from valuefns.oracle import OracleValue
 from valuefns.protocol import ValueFunction
+from valuefns.settings import OracleConfig, ProbeConfig
 
 BLOCK = 16  # episodes scored between two writes
 

@@ -20,9 +20,10 @@ import numpy as np
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from agents.extraction import ExtractionConfig, labeller
+from agents.extraction import labeller
 from agents.label_report import Share, label_report, table, warnings
 from agents.phases import progress_phases
+from agents.settings import ExtractionConfig
 from episodes.files import write_atomic
 from episodes.labels import Labels
 from episodes.store import Episodes, EpisodeStore

@@ -30,7 +30,7 @@ from experiments.loop import schemas
 from experiments.loop.checks import refusing
 from experiments.loop.run_folder import RunFolder, write_json
 from experiments.loop.schemas import RankDatasetsConfig
-from networks.latents import LatentsConfig
+from networks.settings import LatentsConfig
 from valuefns.gvl.quality import Quality, dataset_quality, keep
 from valuefns.gvl.success import THRESHOLDS, threshold_sweep
 from valuefns.make import load_value, make_value

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from networks.planner import adapted_layers, pretrained_parts
-from networks.scale import ScaleConfig
+from networks.settings import ScaleConfig
 
 
 def add_adapters(module: nn.Module, config: ScaleConfig, name: str) -> None:

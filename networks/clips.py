@@ -14,9 +14,7 @@ import torch
 from torch import Tensor
 
 from networks.latents import LatentEncoder, encode_frames
-
-STRIDE = 4
-"""Frames in a latent frame."""
+from networks.settings import STRIDE
 
 
 def clip_channels(encoder: LatentEncoder) -> int:

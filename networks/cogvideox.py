@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from networks.published import load_pretrained
-
-
-@dataclass
-class CogVideoXConfig:
-    """A CogVideoX transformer; the shape fields are read only when `checkpoint` is empty (random initialisation)."""
-
-    checkpoint: str = "THUDM/CogVideoX-5b"  # hub id or local folder; empty: build from the fields below
-    revision: str = "main"  # hub revision
-    num_layers: int = 42
-    num_attention_heads: int = 48
-    attention_head_dim: int = 64  # a multiple of 16: time, height and width share it
-    time_embed_dim: int = 512
-    text_dim: int = 4096
-    channels: int = 16  # latent channels in and out
-    sample_height: int = 60  # latent pixels of the training videos: the grid that rotary positions are spread over
-    sample_width: int = 90
+from networks.settings import CogVideoXConfig
 
 
 def load_cogvideox(config: CogVideoXConfig, dtype: torch.dtype = torch.float32) -> Any:

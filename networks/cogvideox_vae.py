@@ -6,8 +6,7 @@ Shapes: N clips, F latent frames (1 + 4 (F - 1) frames), C latent channels, h = 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from math import inf
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,30 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from episodes.settings import require
 from networks.conv3d import safe_precision
 from networks.published import load_pretrained
-from networks.trainer import Trainer, TrainerConfig
+from networks.settings import CogVideoXVAEConfig
+from networks.trainer import Trainer
 
 STRIDE = 4
 """Frames in a latent frame after the first."""
-
-
-@dataclass
-class CogVideoXVAEConfig:
-    """CogVideoX's VAE (stride 4 x 8 x 8); the shape fields are read only when `checkpoint` is empty."""
-
-    checkpoint: str = "THUDM/CogVideoX-5b"  # hub id or local folder; empty: build from the fields below
-    revision: str = "main"
-    widths: tuple[int, int, int, int] = (128, 256, 256, 512)  # channels of the four resolutions
-    channels: int = 16  # C
-    layers: int = 3  # residual blocks of a resolution
-    groups: int = 32  # of the group norms
-    training: TrainerConfig | None = None  # how to train one that has no checkpoint (tiny size)
-    kl_weight: float = 1e-6  # of that training
-
-    def __post_init__(self) -> None:
-        require(self, channels=(1, 768), layers=(1, inf), groups=(1, inf), kl_weight=(0, inf))
 
 
 class VideoEncoder(nn.Module):

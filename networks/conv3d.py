@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import replace
 
-from networks.trainer import TrainerConfig
+from networks.settings import TrainerConfig
 
 SAFE_PIXELS = 80 * 80
 """Largest frame known to be right; 64 x 128 was too, 96 x 96 was not."""

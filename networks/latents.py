@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,27 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from episodes.settings import from_json, require
+from episodes.settings import from_json
 from networks.augment import move_images
 from networks.checkpoint import load_config, load_module, reading, save_module
 from networks.conv3d import safe_precision
-from networks.trainer import Trainer, TrainerConfig
-from networks.wan import WanVAEConfig, load_vae
-
-
-@dataclass
-class LatentsConfig:
-    """What turns images into latent frames (C', H/16, W/16)."""
-
-    name: str = "wan_vae"  # wan_vae: AutoencoderKLWan; patch_pca: frozen PCA of 16 x 16 patches
-    vae: WanVAEConfig = field(default_factory=WanVAEConfig)
-    training: TrainerConfig | None = None  # how to train a VAE that has no checkpoint (tiny size)
-    kl_weight: float = 1e-6  # of that training
-    channels: int = 48  # latent channels
-    checkpoint: str = ""  # folder of an encoder fitted here
-
-    def __post_init__(self) -> None:
-        require(self, kl_weight=(0, math.inf), channels=(1, 768))
+from networks.settings import LatentsConfig
+from networks.trainer import Trainer
+from networks.wan import load_vae
 
 
 def require_size(size: tuple[int, int]) -> None:

@@ -23,10 +23,12 @@ import torch
 from torch import Tensor, nn
 
 from networks.memory import GIB, ROOM
-from networks.scale import ATTENTION
 
 COUNTS = tuple(2**k for k in range(11))
 """Numbers of devices that are tried."""
+
+ATTENTION = ("to_q", "to_k", "to_v", "to_out.0", "q_proj", "k_proj", "v_proj", "o_proj", "out_proj")
+"""The attention projections of diffusers' and transformers' classes by their last names."""
 
 
 @dataclass(frozen=True)

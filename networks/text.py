@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,17 +10,7 @@ from torch import Tensor
 
 from networks.prompts import load_tokenizer
 from networks.published import load_pretrained
-
-
-@dataclass
-class TextConfig:
-    """Wan's UMT5 encoder; the shape fields are read only when `checkpoint` is empty (random, bytes as tokens)."""
-
-    checkpoint: str = "Wan-AI/Wan2.2-TI2V-5B-Diffusers"  # hub id or local folder; empty: build from the fields below
-    revision: str = "main"
-    max_length: int = 512  # tokens, Wan's own
-    d_model: int = 4096
-    num_layers: int = 24
+from networks.settings import TextConfig
 
 
 class TextEmbedder:
@@ -49,14 +38,6 @@ class TextEmbedder:
         )
         hidden = model.eval()(tokens.input_ids, attention_mask=tokens.attention_mask).last_hidden_state.float()
         return hidden * tokens.attention_mask[..., None]
-
-
-@dataclass
-class T5TextConfig(TextConfig):
-    """CogVideoX's T5 encoder (v1.1 XXL); the shape fields are read only when `checkpoint` is empty."""
-
-    checkpoint: str = "THUDM/CogVideoX-5b"
-    max_length: int = 226  # tokens, CogVideoX's own (VideoVLA section 3.3); a longer prompt is an error, not cut
 
 
 class T5Embedder(TextEmbedder):

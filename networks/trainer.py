@@ -7,8 +7,6 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
-from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -20,45 +18,15 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from episodes.files import write_atomic, writing
-from episodes.settings import require, require_one_of
 from networks.adapters import add_adapters, merge_adapters
 from networks.checkpoint import load_tensors, reading, save_tensors
 from networks.memory import require_memory
 from networks.planner import enable_checkpointing
-from networks.scale import ScaleConfig
+from networks.settings import TrainerConfig
 from networks.sharded import load_training_state, training_state
 
 Batches = Callable[[int], dict[str, Any]]
 """Step number -> one batch of numpy arrays; a pure function of the step, so that a resumed run draws the same data."""
-
-
-@dataclass
-class TrainerConfig:
-    """Optimisation settings; the defaults are WVM's (appendix: training details), which ViVa's release shares."""
-
-    steps: int = 30_000
-    batch_size: int = 192  # samples per optimizer step, all processes together (ViVa, section 4.2)
-    accumulation: int = 1  # micro-batches that each process makes of its share of them
-    lr: float = 1e-4
-    lr_final: float = 0.1  # cosine down to this share of lr
-    warmup: int = 500  # steps of linear warm-up
-    betas: tuple[float, float] = (0.9, 0.95)
-    weight_decay: float = 0.0
-    clip_norm: float = 1.0
-    ema_decay: float = 0.0  # 0: no averaging
-    precision: str = "bf16"  # bf16 autocast, or "no" for float32
-    log_every: int = 50  # steps; the loss is read from the device only then
-    checkpoint_every: int = 500  # steps between resumable checkpoints; 0: none
-    wandb: str = ""  # project name; empty: no Weights & Biases
-    scale: ScaleConfig = field(default_factory=ScaleConfig)  # what makes a large model fit
-
-    def __post_init__(self) -> None:
-        require(self, steps=(0, inf), batch_size=(1, inf), accumulation=(1, inf), warmup=(0, inf), log_every=(1, inf))
-        require(self, lr=(0, inf), lr_final=(0, inf), weight_decay=(0, inf), clip_norm=(0, inf), ema_decay=(0, 1))
-        require(self, checkpoint_every=(0, inf))
-        if len(self.betas) != 2 or not all(0 <= b < 1 for b in self.betas):
-            raise ValueError(f"TrainerConfig: betas={self.betas}; use two numbers from 0 to below 1")
-        require_one_of(self, precision=("bf16", "no"))
 
 
 def learning_rate(config: TrainerConfig, step: int) -> float:

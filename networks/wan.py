@@ -2,27 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from networks.published import load_pretrained
-
-
-@dataclass
-class WanConfig:
-    """A Wan transformer; the shape fields are read only when `checkpoint` is empty (random initialisation)."""
-
-    checkpoint: str = "Wan-AI/Wan2.2-TI2V-5B-Diffusers"  # hub id or local folder; empty: build from the fields below
-    revision: str = "main"  # hub revision
-    num_layers: int = 30
-    num_attention_heads: int = 24
-    attention_head_dim: int = 128
-    ffn_dim: int = 14336
-    channels: int = 48  # latent channels in and out
-    text_dim: int = 4096
-    freq_dim: int = 256
+from networks.settings import WanConfig, WanVAEConfig
 
 
 def load_transformer(config: WanConfig, dtype: torch.dtype = torch.float32) -> Any:
@@ -50,18 +35,6 @@ def load_transformer(config: WanConfig, dtype: torch.dtype = torch.float32) -> A
         qk_norm="rms_norm_across_heads",
     )
     return model if dtype == torch.float32 else model.to(dtype)
-
-
-@dataclass
-class WanVAEConfig:
-    """Wan2.2's VAE (stride 4 x 16 x 16); the shape fields are read only when `checkpoint` is empty."""
-
-    checkpoint: str = "Wan-AI/Wan2.2-TI2V-5B-Diffusers"  # hub id or local folder; empty: build from the fields below
-    revision: str = "main"
-    base_dim: int = 160  # a power of two when small: is_residual blocks need it
-    decoder_base_dim: int = 256
-    z_dim: int = 48
-    num_res_blocks: int = 2
 
 
 def load_vae(config: WanVAEConfig, dtype: torch.dtype = torch.float32) -> Any:

@@ -221,8 +221,8 @@ def server(folder: Path) -> Case:
     from websockets.sync.client import connect
 
     from agents.flow import FlowPolicy
-    from agents.flow_model import FlowConfig
     from agents.serve import PolicyServer
+    from agents.settings import FlowConfig
     from agents.wire import pack, unpack
 
     torch.set_num_threads(1)

@@ -73,8 +73,8 @@ def targets(folder: Path) -> list[Target]:
     from made_lift import made_store
 
     from agents.flow import FlowPolicy
-    from agents.flow_model import FlowConfig
     from agents.make import load_policy
+    from agents.settings import FlowConfig
     from envs.ledger import Trial, TrialLedger
     from episodes.labels import Labels
     from episodes.store import EpisodeStore
@@ -84,7 +84,8 @@ def targets(folder: Path) -> list[Target]:
     from experiments.loop.stages import load_values, save_values
     from experiments.report.files import read_run
     from networks.checkpoint import load_tensors, save_tensors
-    from networks.latents import LatentEncoder, LatentsConfig, latents_config
+    from networks.latents import LatentEncoder, latents_config
+    from networks.settings import LatentsConfig
     from valuefns.make import load_value
     from valuefns.viva import ViVa
 

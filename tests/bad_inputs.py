@@ -36,8 +36,8 @@ from damage import (
 from made_lift import SPEC, made_episode, made_store
 
 from agents.flow import FlowPolicy
-from agents.flow_model import FlowConfig
 from agents.make import load_policy
+from agents.settings import FlowConfig
 from envs.ledger import Trial, TrialLedger
 from envs.rollout import evaluate_trials
 from episodes import EnvSpec, Provenance
@@ -49,7 +49,8 @@ from experiments.loop.run_folder import _facts, write_json
 from experiments.loop.stages import load_values, make_actor, save_values
 from experiments.report.files import read_run
 from networks.checkpoint import load_module, load_tensors, save_module, save_tensors
-from networks.latents import LatentEncoder, LatentsConfig, latents_config
+from networks.latents import LatentEncoder, latents_config
+from networks.settings import LatentsConfig
 from valuefns.make import load_value
 
 

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from networks.checkpoint import save_module
-from networks.trainer import Trainer, TrainerConfig
+from networks.settings import TrainerConfig
+from networks.trainer import Trainer
 
 ROWS = 16
 

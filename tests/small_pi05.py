@@ -11,7 +11,7 @@ from made_lift import made_episode
 from torch import Tensor
 
 from agents.pi05 import Pi05Policy
-from agents.pi05_model import ExpertShape, PaliGemmaShape, Pi05Config
+from agents.settings import ExpertShape, PaliGemmaShape, Pi05Config
 
 PREFIX = PaliGemmaShape(
     image_size=32, patch_size=16, vision_width=32, vision_layers=1, vision_heads=2, vision_mlp=64, width=48, layers=2,

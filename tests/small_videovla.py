@@ -10,11 +10,10 @@ import torch
 from made_lift import SPEC, made_episode
 from torch import Tensor
 
-from agents.videovla_model import VideoVlaConfig, VideoVlaModel
+from agents.settings import VideoVlaConfig
+from agents.videovla_model import VideoVlaModel
 from episodes.types import Episode
-from networks.cogvideox import CogVideoXConfig
-from networks.cogvideox_vae import CogVideoXVAEConfig
-from networks.text import T5TextConfig
+from networks.settings import CogVideoXConfig, CogVideoXVAEConfig, T5TextConfig
 
 SPEC7 = dataclasses.replace(
     SPEC,

@@ -11,7 +11,7 @@ import tiny
 import torch
 
 from networks.adapters import add_adapters, merge_adapters
-from networks.scale import ScaleConfig
+from networks.settings import ScaleConfig
 from networks.trainer import Trainer
 from valuefns.wvm_model import WVMModel
 

@@ -10,8 +10,8 @@ from vlm_server import made_episode, read_parts, said, serving
 from episodes.annotations import Segment, check_segments, read_annotations, truth_curve, write_annotations
 from episodes.returns import annotated_return, progress_return
 from valuefns.gvl.backend import make_backend
-from valuefns.gvl.questions import BackendConfig
 from valuefns.gvl.segments import Proposal, SegmentQuestion, propose, read_proposal
+from valuefns.gvl.settings import BackendConfig
 
 
 def test_a_file_is_read_as_it_was_written(tmp_path: Path) -> None:

@@ -5,9 +5,9 @@ import warnings
 import numpy as np
 import pytest
 
-from networks.cogvideox_vae import CogVideoXVAEConfig, VideoEncoder
+from networks.cogvideox_vae import VideoEncoder
 from networks.conv3d import safe_precision
-from networks.trainer import TrainerConfig
+from networks.settings import CogVideoXVAEConfig, TrainerConfig
 
 
 def test_only_large_frames_on_a_cpu_are_trained_in_float32() -> None:

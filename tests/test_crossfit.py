@@ -7,9 +7,9 @@ import pytest
 import tiny
 from made_lift import made_store
 
-from valuefns.constant import ConstantConfig
 from valuefns.crossfit import cross_fit, fold_of
-from valuefns.oracle import OracleConfig, OracleValue
+from valuefns.oracle import OracleValue
+from valuefns.settings import ConstantConfig, OracleConfig
 
 
 def test_folds_cover_every_episode_once_and_evenly() -> None:

@@ -13,8 +13,9 @@ from episodes.returns import viva_return
 from networks.prompts import PromptTokenizer
 from valuefns.bench.metrics import spearman
 from valuefns.distributional import Distributional
-from valuefns.distributional_model import DistributionalConfig, DistributionalModel, GemmaShape
+from valuefns.distributional_model import DistributionalModel
 from valuefns.make import load_value
+from valuefns.settings import DistributionalConfig, GemmaShape
 
 
 def prompts(*texts: str) -> tuple[torch.Tensor, torch.Tensor]:

@@ -9,10 +9,9 @@ import pytest
 import slow_phase
 from made_lift import SPEC, made_episode, made_store
 
-from agents.advantages import AdvantageConfig, advantages
+from agents.advantages import advantages
 from agents.extraction import (
     LABELLERS,
-    ExtractionConfig,
     awr,
     best,
     filtered_bc,
@@ -24,6 +23,7 @@ from agents.extraction import (
     success_random,
 )
 from agents.phases import of_steps, progress_phases, value_phases
+from agents.settings import AdvantageConfig, ExtractionConfig
 from episodes.labels import NEGATIVE, POSITIVE, Labels
 from episodes.returns import recap_return, viva_return
 from episodes.store import EpisodeStore

@@ -9,11 +9,10 @@ import tiny
 import torch
 from made_lift import SPEC, made_episode, made_store
 
-from agents.extraction import ExtractionConfig, bc
+from agents.extraction import bc
 from agents.flow import FlowPolicy
-from agents.flow_model import FlowConfig
 from agents.make import continued_policy, load_policy
-from agents.pi05_model import Pi05Config
+from agents.settings import ExtractionConfig, FlowConfig, Pi05Config
 from episodes.labels import NEGATIVE, NULL, POSITIVE, Labels
 from episodes.store import EpisodeStore
 

@@ -12,10 +12,10 @@ from vlm_server import Server, asked_frames, made_episode, read_parts, said, see
 
 from episodes import Observation
 from episodes.store import EpisodeStore
-from valuefns.gvl.method import GVL, GVLConfig
-from valuefns.gvl.prefixes import RoboReward, RoboRewardConfig, TopReward, TopRewardConfig
+from valuefns.gvl.method import GVL
+from valuefns.gvl.prefixes import RoboReward, TopReward
 from valuefns.gvl.quality import dataset_quality, instruction_matrix, keep
-from valuefns.gvl.questions import BackendConfig
+from valuefns.gvl.settings import BackendConfig, GVLConfig, RoboRewardConfig, TopRewardConfig
 from valuefns.gvl.success import SuccessQuestion, by_voc, classified, null_spread, success_vqa, threshold_sweep
 
 RNG = np.random.default_rng(0)
@@ -155,7 +155,7 @@ def test_few_shot_examples_are_shuffled_pairs_and_never_the_scored_episode(tmp_p
 
 
 def test_cross_fitting_scores_every_episode_and_leaves_the_bill(tmp_path: Path) -> None:
-    from networks.latents import LatentsConfig
+    from networks.settings import LatentsConfig
     from valuefns.crossfit import cross_fit
 
     with EpisodeStore.create(tmp_path / "store", _spec()) as store, serving(truthful) as server:

@@ -11,7 +11,8 @@ import pytest
 from vlm_server import Server, cut_body, cut_json, hang_up, said, serving, slow, status, well
 
 from valuefns.gvl.backend import make_backend
-from valuefns.gvl.questions import BackendConfig, Question
+from valuefns.gvl.questions import Question
+from valuefns.gvl.settings import BackendConfig
 
 KEY = "sk-secret-0123456789"
 

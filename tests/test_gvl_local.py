@@ -13,9 +13,10 @@ from vlm_server import made_episode, serving
 
 from valuefns.gvl.backend import Prefixes, make_backend
 from valuefns.gvl.local import prefix_log_probabilities
-from valuefns.gvl.method import GVL, GVLConfig
-from valuefns.gvl.prefixes import TopReward, TopRewardConfig
-from valuefns.gvl.questions import BackendConfig, Question
+from valuefns.gvl.method import GVL
+from valuefns.gvl.prefixes import TopReward
+from valuefns.gvl.questions import Question
+from valuefns.gvl.settings import BackendConfig, GVLConfig, TopRewardConfig
 
 FAMILIES: dict[str, Callable[[Path], Path]] = {
     "qwen2.5": save_qwen, "qwen3": lambda folder: save_qwen(folder, "3"), "gemma3": save_gemma

@@ -11,9 +11,10 @@ from some_episodes import make_episode
 from vlm_server import completion, said, serving
 
 from valuefns.gvl.backend import make_backend
-from valuefns.gvl.method import GVL, GVLConfig
+from valuefns.gvl.method import GVL
 from valuefns.gvl.parsing import parse_percentages, without_reasoning
-from valuefns.gvl.questions import BackendConfig, Question
+from valuefns.gvl.questions import Question
+from valuefns.gvl.settings import BackendConfig, GVLConfig
 
 DRAFT = "Frame 1: maybe 90%? Frame 2: 20%, not sure"
 ANSWER = "Frame 1: 11%\nFrame 2: 12%"

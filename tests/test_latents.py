@@ -7,9 +7,10 @@ import tiny
 import torch
 
 from networks.augment import shift_images
-from networks.latents import LatentEncoder, LatentsConfig, encode_frames
+from networks.latents import LatentEncoder, encode_frames
+from networks.settings import LatentsConfig, WanConfig, WanVAEConfig
 from networks.text import TextEmbedder
-from networks.wan import WanConfig, WanVAEConfig, load_transformer, load_vae
+from networks.wan import load_transformer, load_vae
 
 
 def frames(n: int = 40, size: int = 32) -> np.ndarray:

@@ -7,8 +7,9 @@ import pytest
 import slow_phase
 from made_lift import made_episode, made_store
 
-from agents.advantages import AdvantageConfig, advantages
+from agents.advantages import advantages
 from agents.phases import of_steps, progress_phases
+from agents.settings import AdvantageConfig
 from valuefns.bench.probes import ProgressValue
 from valuefns.oracle import OracleValue
 

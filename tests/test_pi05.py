@@ -14,12 +14,13 @@ from made_lift import SPEC, made_episode, made_store
 from small_pi05 import PREFIX, act, config, inputs, lively
 from torch import Tensor
 
-from agents.extraction import ExtractionConfig, bc
+from agents.extraction import bc
 from agents.make import load_policy, make_policy
 from agents.pi05 import Pi05Policy, quantile_range
 from agents.pi05_expert import PrefixKeys
-from agents.pi05_model import Pi05Config, Pi05Model, resize_with_pad
+from agents.pi05_model import Pi05Model, resize_with_pad
 from agents.pi05_text import bin_centres, prompt, prompt_tokens, state_bins
+from agents.settings import ExtractionConfig, Pi05Config
 from episodes.labels import NEGATIVE, NULL, POSITIVE, Labels
 from episodes.store import EpisodeStore
 from networks.checkpoint import save_module

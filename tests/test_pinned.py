@@ -13,10 +13,8 @@ from experiments.loop.pinned import pin
 from experiments.loop.run_folder import LATER, digest
 from experiments.studies.engine import first_difference
 from networks.hub import Found
-from networks.scale import ScaleConfig
-from valuefns.oracle import OracleConfig
-from valuefns.viva_model import ViVaConfig
-from valuefns.wvm_model import WVMConfig
+from networks.settings import ScaleConfig
+from valuefns.settings import OracleConfig, ViVaConfig, WVMConfig
 
 OLD, NEW = "a" * 40, "b" * 40
 

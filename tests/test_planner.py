@@ -13,12 +13,11 @@ from test_config import composed
 from experiments.models.plan import Planned, planned_policy, planned_value
 from experiments.plan import describe
 from networks import planner
-from networks.latents import LatentsConfig
 from networks.memory import GIB
 from networks.planner import WAYS, Footprint, Line, footprint, table
-from networks.scale import ScaleConfig
+from networks.settings import LatentsConfig, ScaleConfig
 from networks.trainer import Trainer
-from valuefns.wvm_model import WVMConfig
+from valuefns.settings import WVMConfig
 
 
 def test_published_sizes_on_the_meta_device() -> None:

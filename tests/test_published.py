@@ -14,8 +14,9 @@ from torch import Tensor
 from networks import hub
 from networks.hub import locate
 from networks.published import load_pretrained
-from networks.text import TextConfig, TextEmbedder
-from networks.wan import WanConfig, WanVAEConfig, load_transformer, load_vae
+from networks.settings import TextConfig, WanConfig, WanVAEConfig
+from networks.text import TextEmbedder
+from networks.wan import load_transformer, load_vae
 
 
 def same(model: Any, tensors: dict[str, Tensor], renamed: Any = lambda key: key) -> None:

@@ -10,8 +10,9 @@ import pytest
 from made_lift import made_store
 from some_episodes import assert_same
 
-from agents.extraction import ExtractionConfig, bc
+from agents.extraction import bc
 from agents.recap import improve
+from agents.settings import ExtractionConfig
 from episodes.store import EpisodeStore
 from episodes.types import Episode
 

@@ -13,9 +13,9 @@ from scipy.spatial.transform import Rotation
 
 from agents.adapter import Adapter, Gripper, load_adapter
 from agents.flow import FlowPolicy
-from agents.flow_model import FlowConfig
 from agents.remote import RemoteActor, ServerError, served_spec
 from agents.serve import PolicyServer, load, parse
+from agents.settings import FlowConfig
 from agents.wire import pack, unpack
 from episodes.types import EnvSpec, Observation
 

@@ -11,8 +11,8 @@ import torch
 from made_lift import SPEC
 
 from agents.flow import FlowPolicy
-from agents.flow_model import FlowConfig
 from agents.make import load_policy
+from agents.settings import FlowConfig
 from experiments.share import main, run_facts
 from networks.sharing import push_to_hub
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from networks.trainer import Trainer, TrainerConfig, learning_rate
+from networks.settings import TrainerConfig
+from networks.trainer import Trainer, learning_rate
 
 
 class Line(nn.Module):

@@ -21,9 +21,9 @@ from episodes.types import EnvSpec, Episode
 from episodes.windows import DecodedCache
 from networks.checkpoint import save_module
 from networks.clip_latents import apart, clip_latents, clip_rows, encode_views, side_by_side
-from networks.cogvideox import CogVideoXConfig, load_cogvideox
-from networks.cogvideox_vae import CogVideoXVAEConfig
-from networks.text import T5Embedder, T5TextConfig
+from networks.cogvideox import load_cogvideox
+from networks.settings import CogVideoXConfig, CogVideoXVAEConfig, T5TextConfig
+from networks.text import T5Embedder
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,11 @@ import torch
 from small_videovla import COGVIDEOX, config, inputs, model
 from torch import Tensor
 
-from agents.videovla_model import VideoVlaConfig, VideoVlaModel
-from networks.cogvideox import CogVideoXConfig, diffusion_schedule, load_cogvideox, rotary_positions
-from networks.cogvideox_vae import CogVideoXVAEConfig, VideoEncoder
+from agents.settings import VideoVlaConfig
+from agents.videovla_model import VideoVlaModel
+from networks.cogvideox import diffusion_schedule, load_cogvideox, rotary_positions
+from networks.cogvideox_vae import VideoEncoder
+from networks.settings import CogVideoXConfig, CogVideoXVAEConfig
 
 
 def test_the_published_size_has_the_published_number_of_parameters() -> None:

@@ -17,9 +17,10 @@ from networks.checkpoint import save_module
 from valuefns import viva as viva_module
 from valuefns.bench.metrics import spearman
 from valuefns.make import load_value
+from valuefns.settings import ViVaConfig
 from valuefns.shaping.readers import version_of
 from valuefns.viva import ViVa, _Batches
-from valuefns.viva_model import ViVaConfig, ViVaModel, repeat_pad, unpad
+from valuefns.viva_model import ViVaModel, repeat_pad, unpad
 
 
 def fake_batch(B: int = 3, views: int = 2) -> dict[str, torch.Tensor]:

@@ -12,13 +12,15 @@ from made_lift import made_episode, made_store
 from small_wvm import a_store, loss_of
 
 from networks.checkpoint import save_module
-from networks.wan import WanConfig, load_transformer
+from networks.settings import WanConfig
+from networks.wan import load_transformer
 from valuefns import bins
 from valuefns import wvm as wvm_module
 from valuefns.bench.metrics import spearman
 from valuefns.make import load_value
+from valuefns.settings import WVMConfig
 from valuefns.wvm import WVM
-from valuefns.wvm_model import WVMConfig, WVMModel
+from valuefns.wvm_model import WVMModel
 
 WAN = dataclasses.replace(tiny.WAN, channels=8)
 

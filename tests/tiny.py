@@ -1,12 +1,7 @@
 """The smallest settings at which the real classes run in a second or two."""
 
-from networks.latents import LatentsConfig
-from networks.text import TextConfig
-from networks.trainer import TrainerConfig
-from networks.wan import WanConfig, WanVAEConfig
-from valuefns.distributional_model import DistributionalConfig, GemmaShape
-from valuefns.viva_model import ViVaConfig
-from valuefns.wvm_model import WVMConfig
+from networks.settings import LatentsConfig, TextConfig, TrainerConfig, WanConfig, WanVAEConfig
+from valuefns.settings import DistributionalConfig, GemmaShape, ViVaConfig, WVMConfig
 
 WAN = WanConfig("", num_layers=2, num_attention_heads=2, attention_head_dim=12, ffn_dim=48, text_dim=16, freq_dim=16)
 TEXT = TextConfig("", max_length=8, d_model=16, num_layers=1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +11,7 @@ from episodes.returns import viva_return
 from episodes.store import Episodes
 from episodes.types import Episode, Observation
 from valuefns.protocol import ValueFunction, ValueStream
-
-
-@dataclass
-class ConstantConfig:
-    """Settings of the constant value: none; it is fitted."""
-
-    name: str = "constant"
+from valuefns.settings import ConstantConfig
 
 
 class ConstantValue(ValueFunction):

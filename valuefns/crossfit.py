@@ -10,7 +10,7 @@ import numpy as np
 
 from episodes.store import Episodes, EpisodeStore
 from episodes.workers import map_jobs
-from networks.latents import LatentsConfig
+from networks.settings import LatentsConfig
 from valuefns.make import load_value, make_value
 
 

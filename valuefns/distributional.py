@@ -19,9 +19,10 @@ from networks.augment import shift_images
 from networks.checkpoint import load_config, load_module, reading, save_module
 from networks.prompts import PromptTokenizer
 from networks.trainer import Trainer
-from valuefns.distributional_model import DistributionalConfig, DistributionalModel
+from valuefns.distributional_model import DistributionalModel
 from valuefns.framewise import FrameStream
 from valuefns.protocol import ValueFunction, ValueStream
+from valuefns.settings import DistributionalConfig
 from valuefns.views import episode_views, require_finite, require_pictures
 
 

@@ -5,73 +5,15 @@ Shapes: B batch, V views, H W pixels, L text tokens, D width, K bins.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from math import inf
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from episodes.settings import require, require_one_of
 from networks.published import load_pretrained
-from networks.trainer import TrainerConfig
 from valuefns import bins
-
-
-@dataclass
-class GemmaShape:
-    """The encoder; defaults: SigLIP So400m/14 at 224 pixels and Gemma 3 270M, together about 0.68 B."""
-
-    checkpoint: str = ""  # hub id or folder of a `Gemma3Model` of these shapes; empty: random weights
-    revision: str = "main"
-    vision_checkpoint: str = ""  # hub id or folder of a SigLIP of these shapes, for the image tower; empty: random
-    vision_revision: str = "main"
-    language_checkpoint: str = ""  # hub id or folder of a Gemma 3 of these shapes, for the words; empty: random
-    language_revision: str = "main"
-    image_size: int = 224  # pixels, square
-    patch_size: int = 14  # pixels
-    vision_width: int = 1152
-    vision_layers: int = 27
-    vision_heads: int = 16
-    vision_mlp: int = 4304
-    image_tokens: int = 64  # per view, after pooling; a square number
-    width: int = 640  # D of the language model
-    layers: int = 18
-    mlp: int = 2048
-    heads: int = 4
-    kv_heads: int = 1
-    head_dim: int = 256
-    vocabulary: int = 262_144
-    init_std: float = 0.02  # of random weights
-
-    def __post_init__(self) -> None:
-        side = self.image_size // self.patch_size
-        root = round(self.image_tokens**0.5)
-        if self.image_tokens != root**2 or side % root:
-            raise ValueError(
-                f"GemmaShape: image_tokens={self.image_tokens}; use the square of a divisor of {side} patches per side"
-            )
-
-
-@dataclass
-class DistributionalConfig:
-    """Settings of the distributional value; the defaults are pi*0.6's where it gives one (section IV)."""
-
-    name: str = "distributional"
-    bins: int = 201  # K
-    scale: str = "viva"  # viva: V - 1 of ViVa's return, like for like; recap: steps to go as a share of the time limit
-    c_fail: float = 50.0  # steps, of the recap scale; pi*0.6 does not give it
-    tokenizer: str = "google/gemma-3-270m"  # hub id or folder; empty: bytes as tokens
-    tokenizer_revision: str = "main"
-    max_tokens: int = 200  # of the prompt; a longer one is an error, not cut
-    image_shift: int = 0  # pixels, random per sample; ours
-    encoder: GemmaShape = field(default_factory=GemmaShape)
-    training: TrainerConfig = field(default_factory=TrainerConfig)
-
-    def __post_init__(self) -> None:
-        require(self, bins=(2, inf), c_fail=(0, inf), max_tokens=(1, inf), image_shift=(0, inf))
-        require_one_of(self, scale=("viva", "recap"))
+from valuefns.settings import DistributionalConfig, GemmaShape
 
 
 class DistributionalModel(nn.Module):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from networks.checkpoint import load_config
-from networks.latents import LatentsConfig
+from networks.settings import LatentsConfig
 from valuefns.protocol import ValueFunction
 
 

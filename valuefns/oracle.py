@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import isotonic_regression
 
-from episodes.settings import require_format
 from episodes.store import Episodes
 from episodes.types import Episode
 from valuefns.protocol import ValueFunction
-
-
-@dataclass
-class OracleConfig:
-    """Settings of the oracle value: none; it is fitted."""
-
-    name: str = "oracle"
-    format: int = 2  # no choice: what these settings compute, and so part of every hash they are in
-
-    def __post_init__(self) -> None:
-        require_format(self, 2)
+from valuefns.settings import OracleConfig
 
 
 class OracleValue(ValueFunction):

@@ -16,13 +16,15 @@ from episodes.store import Episodes
 from episodes.types import EnvSpec, Episode
 from episodes.windows import DecodedCache
 from networks.checkpoint import load_config, load_module, reading, save_module
-from networks.latents import LatentEncoder, LatentsConfig, encode_frames, latents_config
+from networks.latents import LatentEncoder, encode_frames, latents_config
+from networks.settings import LatentsConfig
 from networks.text import TextEmbedder
 from networks.trainer import Trainer
 from valuefns.framewise import FrameStream
 from valuefns.protocol import ValueFunction, ValueStream
+from valuefns.settings import ViVaConfig
 from valuefns.views import episode_views, require_pictures
-from valuefns.viva_model import ViVaConfig, ViVaModel
+from valuefns.viva_model import ViVaModel
 
 
 class ViVa(ValueFunction):

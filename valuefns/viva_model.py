@@ -5,52 +5,12 @@ Shapes: B batch, V views, C' latent channels, H' W' latent pixels, F latent fram
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from math import inf
-from typing import ClassVar
-
 import torch
 from torch import Tensor, nn
 
-from episodes.settings import require, require_format
 from networks.flow_matching import integrate, interpolate, sample_tau, velocity
-from networks.text import TextConfig
-from networks.trainer import TrainerConfig
-from networks.wan import WanConfig, load_transformer
-
-
-@dataclass
-class ViVaConfig:
-    """ViVa's settings; the defaults are the paper's (sections 3.2, 3.3 and 4.2)."""
-
-    needs_latents: ClassVar[bool] = True
-
-    name: str = "viva"
-    horizon: int = 50  # K: env steps to the future proprioception, clamped to the last step
-    predict_proprio: bool = True  # False: no look-ahead, the value alone is denoised (paper: figure 9, "w/o propri")
-    lambda_prop: float = 1.0  # 0 (ours): the true future stays in the sequence, noised and readable, but is not learned
-    lambda_value: float = 0.5
-    future_image: bool = False  # the paper's joint future image (worse there)
-    lambda_image: float = 1.0  # of its loss; the paper gives no figure
-    tau_shift: float = 1.0  # 1: uniform (paper); 5: Wan's schedule (its release)
-    pure_noise_share: float = 0.0  # ours: updates at tau = 1, where one-step inference starts
-    per_token_time: bool = True  # clean tokens at timestep 0 (Wan TI2V); False: one timestep for all (its release)
-    inference_steps: int = 1
-    frozen: bool = False  # ours: train only the patch embedding and the output layer
-    proprio_noise: float = 0.0  # ours: sigma on the scaled proprioception in training
-    proprio_swap: float = 0.0  # ours: share of samples with another frame's proprioception, now and K steps later
-    image_shift: int = 0  # ours: whole-pixel shift of each training image; with future_image of each episode
-    shifted_copies: int = 1  # latents cached per frame: one unshifted and the rest shifted
-    wan: WanConfig = field(default_factory=WanConfig)
-    text: TextConfig = field(default_factory=TextConfig)
-    training: TrainerConfig = field(default_factory=TrainerConfig)
-    format: int = 2  # no choice: what these settings compute, and so part of every hash they are in
-
-    def __post_init__(self) -> None:
-        require_format(self, 2)
-        require(self, horizon=(1, inf), inference_steps=(1, inf), shifted_copies=(1, inf), image_shift=(0, inf))
-        require(self, lambda_prop=(0, inf), lambda_value=(0, inf), lambda_image=(0, inf), proprio_noise=(0, inf))
-        require(self, tau_shift=(0, inf), pure_noise_share=(0, 1), proprio_swap=(0, 1))
+from networks.wan import load_transformer
+from valuefns.settings import ViVaConfig
 
 
 def repeat_pad(x: Tensor, shape: tuple[int, int, int]) -> Tensor:

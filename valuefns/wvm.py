@@ -16,13 +16,15 @@ from episodes.types import EnvSpec, Episode, Observation
 from episodes.windows import DecodedCache
 from networks.checkpoint import load_config, load_module, reading, save_module
 from networks.clips import ClipBank, clip_channels, encode_clips
-from networks.latents import LatentEncoder, LatentsConfig, latents_config
+from networks.latents import LatentEncoder, latents_config
 from networks.mot import Keys
+from networks.settings import LatentsConfig
 from networks.text import TextEmbedder
 from networks.trainer import Trainer
 from valuefns.protocol import ValueFunction, ValueStream
+from valuefns.settings import WVMConfig
 from valuefns.views import episode_views, observed_views, require_finite, require_pictures
-from valuefns.wvm_model import WVMConfig, WVMModel
+from valuefns.wvm_model import WVMModel
 from valuefns.wvm_windows import Windows, require_history, sampled, spacing
 
 BATCH = 256

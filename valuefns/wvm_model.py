@@ -5,71 +5,16 @@ Shapes: B batch, h frames of a window, C' latent channels, F latent frames, H' W
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from math import inf
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from episodes.settings import require, require_format, require_one_of
-from networks.clips import STRIDE
 from networks.flow_matching import integrate, interpolate, sample_tau, velocity
 from networks.mot import Keys, TokenStream, VideoStream
-from networks.text import TextConfig
-from networks.trainer import TrainerConfig
-from networks.wan import WanConfig, load_transformer
+from networks.wan import load_transformer
 from valuefns import bins
-
-
-@dataclass
-class WVMConfig:
-    """WVM's settings; the defaults are the paper's (table A.1). Rows of its table 4 are the switches marked so."""
-
-    needs_latents: ClassVar[bool] = True
-
-    name: str = "wvm"
-    chunk: int = 4  # h: frames a value is predicted for, and looks back on
-    fps: float = 2.0  # frames per second it reads (3 for the paper's real robots)
-    lambda_video: float = 1.0  # of the video loss; 0: table 4 "w/o L_video"
-    frozen: bool = False  # table 4 "frozen": the video transformer is not trained; "scratch": wan.checkpoint=""
-    prefix_random: float = 0.5  # p: share of prefixes replaced by U[0, 1]; 0 and 1: table 4 "prefix rand."
-    head: str = "flow"  # flow, or hl_gauss: table 4 "HL-Gaussian"
-    bins: int = 51  # of hl_gauss, on [0, 1]; sigma is one bin
-    rewind: float = 0.5  # share of windows that are reversed or held still
-    rewind_plateau: float = 0.1  # share of those that are held still
-    stride: int = 1  # frames from one window to the next when scoring; overlapping predictions are averaged
-    inference_steps: int = 1
-    value_dim: int = 512
-    value_heads: int = 8  # of the attention to the text; the joint attention has the video's heads
-    value_ffn_dim: int = 14336
-    pure_noise_share: float = 0.0  # ours: updates at tau = 1, where one-step inference starts
-    target: str = "progress"  # progress, or annotated: the oracle return of segment labels (ours, privileged)
-    fastest: float = 1.0  # ours: share of each instruction's successes, the shortest, that count as experts
-    slower: float = 0.0  # ours: share of windows from the other successes, valued by their steps to go
-    image_shift: int = 0  # ours: largest whole-pixel shift of a window's pictures in training
-    shifted_copies: int = 1  # frame latents cached per frame: one unshifted and the rest shifted
-    latent_noise: float = 0.0  # ours: sigma on the current latents in training
-    wan: WanConfig = field(default_factory=WanConfig)
-    text: TextConfig = field(default_factory=TextConfig)
-    training: TrainerConfig = field(default_factory=lambda: TrainerConfig(batch_size=1024))
-    format: int = 2  # no choice: what these settings compute, and so part of every hash they are in
-
-    def __post_init__(self) -> None:
-        require_format(self, 2)
-        require(self, chunk=(STRIDE, inf), fps=(0.01, 1000), lambda_video=(0, inf), prefix_random=(0, 1), bins=(2, inf))
-        require(self, rewind=(0, 1), rewind_plateau=(0, 1), inference_steps=(1, inf), pure_noise_share=(0, 1))
-        require(
-            self, value_dim=(1, inf), value_heads=(1, inf), value_ffn_dim=(1, inf), fastest=(0.001, 1), slower=(0, 1)
-        )
-        require(self, image_shift=(0, inf), shifted_copies=(1, inf), latent_noise=(0, inf), stride=(1, self.chunk - 1))
-        require_one_of(self, head=("flow", "hl_gauss"), target=("progress", "annotated"))
-        if self.chunk % STRIDE:
-            raise ValueError(f"WVMConfig: chunk={self.chunk}; use a multiple of {STRIDE}, the frames of a latent frame")
-        if self.value_dim % self.value_heads:
-            raise ValueError(
-                f"WVMConfig: value_dim={self.value_dim} does not split into value_heads={self.value_heads}"
-            )
+from valuefns.settings import WVMConfig
 
 
 class WVMModel(nn.Module):

@@ -17,7 +17,7 @@ from episodes.types import SEGMENTS
 from episodes.windows import DecodedCache
 from networks.clips import STRIDE, ClipBank
 from networks.text import TextEmbedder
-from valuefns.wvm_model import WVMConfig
+from valuefns.settings import WVMConfig
 
 
 def spacing(hz: float, fps: float) -> float:

@@ -11,7 +11,7 @@ from omegaconf import MISSING
 
 from episodes.settings import require, require_one_of
 from experiments.loop import schemas
-from networks.latents import LatentsConfig
+from networks.settings import LatentsConfig
 from valuefns.bench.plan import BenchConfig
 
 

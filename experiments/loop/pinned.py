@@ -7,7 +7,7 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 from networks.hub import locate
-from networks.latents import LatentsConfig
+from networks.settings import LatentsConfig
 from valuefns.make import reads_latents
 
 NAMED = {

@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from episodes.files import remove_temporary, write_atomic, writer_lock, writing
 from episodes.store_index import named
-from networks.scale import ScaleConfig
+from networks.settings import ScaleConfig
 
 T = TypeVar("T")
 

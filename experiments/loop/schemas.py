@@ -10,25 +10,16 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from agents.extraction import ExtractionConfig
-from agents.flow_model import FlowConfig
-from agents.pi05_model import Pi05Config
-from agents.videovla_model import VideoVlaConfig
+from agents.settings import ExtractionConfig, FlowConfig, Pi05Config, VideoVlaConfig
 from envs.oracles.mix import OracleMix
 from envs.takeover import TakeoverConfig
 from episodes import seeds
 from episodes.settings import require, require_one_of
 from episodes.types import MAX_PIXELS
 from experiments.studies.arms import TOKENS
-from networks.latents import LatentsConfig
-from valuefns.bench.probes import ProbeConfig
-from valuefns.constant import ConstantConfig
-from valuefns.distributional_model import DistributionalConfig
-from valuefns.gvl.method import GVLConfig
-from valuefns.gvl.prefixes import RoboRewardConfig, TopRewardConfig
-from valuefns.oracle import OracleConfig
-from valuefns.viva_model import ViVaConfig
-from valuefns.wvm_model import WVMConfig
+from networks.settings import LatentsConfig
+from valuefns.gvl.settings import GVLConfig, RoboRewardConfig, TopRewardConfig
+from valuefns.settings import ConstantConfig, DistributionalConfig, OracleConfig, ProbeConfig, ViVaConfig, WVMConfig
 
 CONF = str(Path(__file__).parents[1] / "conf")
 

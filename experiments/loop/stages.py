@@ -35,7 +35,8 @@ from episodes.windows import DecodedCache
 from experiments.loop.run_folder import digest, read_json, write_json
 from experiments.loop.schemas import RecapSimConfig, TaskConfig
 from experiments.studies.arms import TOKENS, Arm
-from networks.latents import LatentEncoder, LatentsConfig, latents_config
+from networks.latents import LatentEncoder, latents_config
+from networks.settings import LatentsConfig
 from valuefns.crossfit import cross_fit
 from valuefns.make import reads_latents
 

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from networks.clips import STRIDE
-from networks.latents import LatentsConfig
-from networks.trainer import TrainerConfig
+from networks.settings import LatentsConfig, TrainerConfig
 
 PROPRIO, ACTIONS = 9, 7
 """Lift's; neither shows in the sums."""

@@ -23,7 +23,7 @@ from experiments.loop.stages import (
 from experiments.loop.value_report import truths, value_metrics
 from experiments.studies.arms import Arm
 from experiments.studies.engine import Cell, identity
-from valuefns.constant import ConstantConfig
+from valuefns.settings import ConstantConfig
 
 
 def planned(settings: MethodStudyConfig) -> list[Arm]:

@@ -26,7 +26,7 @@ from experiments.loop.stages import ArmJob, collect, run_arm, score
 from experiments.studies.arms import Arm
 from experiments.studies.engine import Cell, commands, identity, make, missing, one_writer, read
 from experiments.studies.value_ablation import with_changes
-from valuefns.constant import ConstantConfig
+from valuefns.settings import ConstantConfig
 
 
 def run_all(config: DictConfig) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -53,13 +53,6 @@ class ProgressValue(_Probe):
         if np.isnan(episode.progress).any():
             raise ValueError(f"progress: the episode with seed {episode.provenance.seed} has no simulator progress")
         return episode.progress
-
-
-@dataclass
-class ProbeConfig:
-    """Settings of a probe: its name."""
-
-    name: str = "clock"
 
 
 PROBES: dict[str, Callable[[], ValueFunction]] = {

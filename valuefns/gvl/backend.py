@@ -14,7 +14,8 @@ import numpy as np
 
 from episodes.files import write_atomic
 from valuefns.gvl.cache import AnswerCache
-from valuefns.gvl.questions import Answer, BackendConfig, Part, Question, Usage
+from valuefns.gvl.questions import Answer, Part, Question, Usage
+from valuefns.gvl.settings import BackendConfig
 
 Keep = Callable[[int, Answer], None]
 """Told each answer and the position of its question, from any thread."""

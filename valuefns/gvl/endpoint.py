@@ -18,8 +18,9 @@ from urllib3.exceptions import HTTPError, ReadTimeoutError
 from episodes.files import one_line
 from valuefns.gvl.backend import Backend, Keep
 from valuefns.gvl.pace import Pace, Stopped
-from valuefns.gvl.questions import Answer, BackendConfig, Part, Question
+from valuefns.gvl.questions import Answer, Part, Question
 from valuefns.gvl.replies import Again, read_reply
+from valuefns.gvl.settings import BackendConfig
 
 MOST = 16 << 20  # bytes of an answer, unpacked
 

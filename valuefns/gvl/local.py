@@ -15,7 +15,8 @@ from torch import Tensor
 from valuefns.gvl.backend import Backend, Keep, Prefixes
 from valuefns.gvl.cache import AnswerCache
 from valuefns.gvl.local_model import VisionLanguageModel, load_model
-from valuefns.gvl.questions import Answer, BackendConfig, Question
+from valuefns.gvl.questions import Answer, Question
+from valuefns.gvl.settings import BackendConfig
 
 
 class LocalBackend(Backend):

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from episodes.files import one_line
 from networks.published import refuse
-from valuefns.gvl.questions import BackendConfig, Part
+from valuefns.gvl.questions import Part
+from valuefns.gvl.settings import BackendConfig
 
 QWEN = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 GEMMA = ("gemma3",)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from math import inf
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from episodes.settings import require, require_one_of
 from episodes.store import Episodes, EpisodeStore
 from episodes.types import Episode
 from valuefns.bench.metrics import voc
@@ -17,33 +15,9 @@ from valuefns.gvl.backend import Backend, make_backend
 from valuefns.gvl.frames import batches, camera_of, evenly, examples_from, resized, same_episode, shuffled
 from valuefns.gvl.parsing import parse_percentages
 from valuefns.gvl.prompts import Shown, gvl_prompt
-from valuefns.gvl.questions import Answer, BackendConfig, Question
+from valuefns.gvl.questions import Answer, Question
+from valuefns.gvl.settings import GVLConfig
 from valuefns.protocol import ValueFunction
-
-
-@dataclass
-class GVLConfig:
-    """GVL's settings; the defaults are the paper's (arXiv 2411.04549, sections 3 and 4)."""
-
-    name: str = "gvl"
-    backend: BackendConfig = field(default_factory=BackendConfig)
-    frames: int = 30  # per episode, evenly spaced (WVM's comparison: 32)
-    shuffle: bool = True  # False: the paper's ablation, frames in order of time
-    context: str = "video"  # video: all frames in one prompt; single: the paper's ablation, one prompt per frame
-    camera: str = ""  # which view; empty: the first
-    image_size: int = 0  # pixels of the longest side as sent; 0: as recorded
-    goal: str = "auto"  # text, image (the episode's last frame), or auto: text where there is an instruction
-    shots: int = 0  # in-context example episodes, 0 to 5
-    shots_store: str = ""  # a store the examples come from (another task or robot); empty: what it was fitted on
-    attempts: int = 3  # asks at most so often for an answer with a value for every frame
-    missing: float = 0.5  # share of frames without a value above which a whole episode has none
-    max_tokens: int = 4096  # of an answer
-    seed: int = 0  # of the permutations and the choice of examples
-
-    def __post_init__(self) -> None:
-        require(self, frames=(3, 1000), image_size=(0, 8192), shots=(0, 5), attempts=(1, 20), missing=(0, 1))
-        require(self, max_tokens=(1, inf), seed=(0, inf))
-        require_one_of(self, context=("video", "single"), goal=("auto", "text", "image"))
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,64 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from math import inf
 from pathlib import Path
 
 import numpy as np
 
-from episodes.settings import require, require_one_of
 from episodes.store import Episodes
 from episodes.types import Episode, Observation
 from valuefns.gvl.backend import Backend, Prefixes, make_backend
 from valuefns.gvl.frames import at_rate, batches, camera_of, evenly, resized
 from valuefns.gvl.prompts import TRUE_HEAD, score_tail, true_tail
-from valuefns.gvl.questions import BackendConfig, Question
+from valuefns.gvl.questions import Question
+from valuefns.gvl.settings import PrefixConfig, RoboRewardConfig, TopRewardConfig
 from valuefns.protocol import ValueFunction, ValueStream
-
-
-@dataclass
-class PrefixConfig:
-    """What TOPReward and the scores share; the defaults of prefixes and frames are WVM's comparison (appendix D)."""
-
-    name: str = "topreward"
-    backend: BackendConfig = field(default_factory=BackendConfig)
-    prefixes: int = 15  # K: prefixes per episode that are asked about
-    frames: int = 32  # of a video at most
-    fps: float = 2.0  # frames per second of the video as shown
-    camera: str = ""  # which view; empty: the first
-    image_size: int = 0  # pixels of the longest side as sent; 0: as recorded
-    missing: float = 0.5  # share of prefixes without a value above which a whole episode has none
-    stride: int = 5  # steps between two questions of a stream; the value is held in between
-
-    def __post_init__(self) -> None:
-        require(self, prefixes=(2, 1000), frames=(2, 1000), fps=(1e-3, 1000), image_size=(0, 8192), missing=(0, 1))
-        require(self, stride=(1, inf))
-
-
-@dataclass
-class TopRewardConfig(PrefixConfig):
-    """Settings of TOPReward."""
-
-    scale: str = "episode"  # episode: log p min-max scaled within the episode; probability: p itself (causal)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_one_of(self, scale=("episode", "probability"))
-
-
-@dataclass
-class RoboRewardConfig(PrefixConfig):
-    """Settings of the 1-5 scores."""
-
-    name: str = "roboreward"
-    prefixes: int = 5  # anchors
-    max_tokens: int = 128  # of an answer
-    attempts: int = 3  # asks at most so often for a score
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self, max_tokens=(1, inf), attempts=(1, 20))
 
 
 class PrefixValue(ValueFunction):

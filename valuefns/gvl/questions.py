@@ -4,63 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from dataclasses import dataclass, field
-from math import inf
 from typing import Any
 
 import numpy as np
 
-from episodes.settings import require, require_one_of
 from valuefns.gvl.parsing import without_reasoning
+from valuefns.gvl.settings import BackendConfig
 
 Part = str | np.ndarray
 """A piece of a prompt: text, or an image uint8 (H, W, 3)."""
-
-
-@dataclass
-class BackendConfig:
-    """Settings of the model that answers: an OpenAI-compatible endpoint, or a transformers model on this machine."""
-
-    kind: str = "openai"  # openai: POST {url}/chat/completions; local: transformers
-    model: str = ""  # the endpoint's name of it, or a hub id or folder; a vision-language model
-    temperature: float | None = 0.0  # null: the endpoint's own (some models refuse any other)
-    cache: str = "cache/vlm"  # folder of answers, shared by runs; empty: keep none
-    # openai
-    url: str = "https://api.openai.com/v1"  # base URL
-    key_env: str = "OPENAI_API_KEY"  # NAME of the environment variable with the key; empty: the endpoint wants none
-    image_format: str = "jpeg"  # of the data URLs: jpeg or png
-    token_limit: str = "max_tokens"  # what the endpoint calls it: max_tokens or max_completion_tokens
-    concurrency: int = 8  # requests at once
-    per_minute: float = 0.0  # requests per minute; 0: no limit but the endpoint's
-    timeout: float = 180.0  # seconds without a byte from the endpoint
-    tries: int = 6  # of one request: busy, broken or unreadable answers are asked for again
-    backoff: float = 1.0  # seconds before the second try, doubled after each, at most a minute
-    price_in: float = 0.0  # dollars per million prompt tokens; 0: unknown
-    price_out: float = 0.0  # dollars per million answered tokens
-    # local
-    revision: str = "main"  # of a hub id
-    dtype: str = "bfloat16"  # bfloat16, float16 or float32
-    batch: int = 1  # questions answered together
-
-    def __post_init__(self) -> None:
-        require_one_of(self, kind=("openai", "local"), image_format=("jpeg", "png"))
-        require_one_of(self, token_limit=("max_tokens", "max_completion_tokens"))
-        require_one_of(self, dtype=("bfloat16", "float16", "float32"))
-        require(self, concurrency=(1, 256), per_minute=(0, inf), timeout=(0.01, inf), tries=(1, 100), backoff=(0, 60))
-        require(self, price_in=(0, inf), price_out=(0, inf), batch=(1, inf))
-        if self.temperature is not None:
-            require(self, temperature=(0, 2))
-        # neither message repeats what was given: it may be the key itself
-        if not re.fullmatch(r"([A-Za-z_][A-Za-z0-9_]*)?", self.key_env):
-            raise ValueError(
-                "BackendConfig: key_env is not a variable's name; export the key as a variable and give its NAME"
-            )
-        if not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#@]*)?", self.url):
-            raise ValueError(
-                "BackendConfig: url is not http(s)://host[:port][/path]; put no key, user or query into it, "
-                "the key goes into the variable that key_env names"
-            )
 
 
 @dataclass(frozen=True, eq=False)

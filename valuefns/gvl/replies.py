@@ -13,7 +13,8 @@ from typing import Any
 import requests
 
 from episodes.files import one_line
-from valuefns.gvl.questions import Answer, BackendConfig
+from valuefns.gvl.questions import Answer
+from valuefns.gvl.settings import BackendConfig
 
 _LONGEST_HOLD = 120.0  # seconds; an endpoint that asks for more is tried again before
 _BUSY = {408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from agents.extraction import ExtractionConfig
+from agents.settings import ExtractionConfig
 from episodes.files import cache_entry
 from episodes.store import EpisodeStore
 from experiments.loop.run_folder import digest, read_json, write_json
