@@ -34,7 +34,7 @@ from envs.simpler.env import NATIVE, SimplerEnv
 from envs.simpler.protocol import SimplerTrial, groups, trials
 from episodes.workers import map_jobs
 from experiments.loop.schemas import SimplerSweepConfig
-from experiments.simpler_worker import Job, RandomActor, _session, run_job
+from experiments.simpler.worker import Job, RandomActor, _session, run_job
 
 Size = tuple[int, int]
 

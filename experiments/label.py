@@ -10,7 +10,6 @@ a stopped run continues. Source of the ranking: GVL section 5, mean VOC of a dat
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 import sys
 from collections.abc import Sequence
@@ -20,22 +19,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 
-from episodes.files import cache_entry, refuse_link, remove, sha256_file
-from episodes.fit import require_spec
-from episodes.intervals import bootstrap_mean
-from episodes.labels import Labels
 from episodes.store import EpisodeStore
-from experiments.import_data import pixels
+from experiments.data.import_options import pixels
+from experiments.data.labelling import label, mean_voc, named_value, require_value
 from experiments.loop.checks import check_device, refusing
-from experiments.loop.run_folder import read_json, write_json
-from valuefns.bench.metrics import sampled, voc
-from valuefns.bench.probes import PROBES
-from valuefns.make import load_value, make_value
 from valuefns.oracle import OracleValue
-from valuefns.protocol import ValueFunction
-from valuefns.settings import OracleConfig, ProbeConfig
-
-BLOCK = 16  # episodes scored between two writes
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -45,85 +33,6 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--image-size", help="pixels H,W at which pictures are read, padded; without it as stored")
     return parser.parse_args(arguments)
-
-
-def named_value(name: str, device: str) -> tuple[ValueFunction, str]:
-    """The value function of a folder or of a probe's name, and the hash of what it is made of."""
-    if name == "oracle" or name in PROBES:
-        return make_value(OracleConfig() if name == "oracle" else ProbeConfig(name), None), name  # type: ignore[arg-type]
-    folder = Path(name)
-    weights = folder / "model.safetensors"
-    if not weights.exists():
-        raise ValueError(f"--value {name}: no folder of a trained value, and none of oracle, {', '.join(PROBES)}")
-    files = [p for p in sorted(folder.rglob("*")) if p.name in ("model.safetensors", "config.json")]
-    parts = [sha256_file(path) for path in files]
-    return load_value(folder, device), hashlib.sha256("".join(parts).encode()).hexdigest()
-
-
-def label(store: EpisodeStore, value: ValueFunction, value_hash: str) -> tuple[Labels, Path, dict[int, str]]:
-    """Labels with the column `value` for the episodes that could be scored; the others with the reason.
-
-    Values are in the value's own scale. They are kept in blocks until all are there, so that a stopped run continues.
-    """
-    path = store.path / "labels" / f"{value.name}-{value_hash[:12]}-{store.content_hash[:12]}.parquet"
-    head = path.with_suffix(".json")
-    refuse_link(path.parent, "a store's labels folder")
-    with cache_entry(path):
-        if path.exists() and head.exists():
-            failed = {int(k): v for k, v in read_json(head, dict, "delete it and label again")["failed"].items()}
-            return Labels.load(path, _kept(store, failed)), path, failed
-        values: list[np.ndarray] = []
-        failed = {}
-        for start in range(0, len(store), BLOCK):
-            part = path.with_suffix(f".part-{start // BLOCK:05d}.json")
-            if not part.exists():
-                write_json(part, [_scored(store, i, value) for i in range(start, min(start + BLOCK, len(store)))])
-            for i, made in enumerate(read_json(part, list, "delete it and label again"), start):
-                if isinstance(made, str):
-                    failed[store.index[i]["episode_index"]] = made
-                else:
-                    values.append(np.array(made, np.float32))
-            print(f"  {store.path.name}: {min(start + BLOCK, len(store))} of {len(store)} episodes", flush=True)
-        labels = Labels.from_arrays(_kept(store, failed), value.name, made_by_hash=value_hash, value=values)
-        labels.save(path)
-        write_json(head, {"failed": failed, "value": value.name, "scale": value.scale})
-        for part in path.parent.glob(f"{path.stem}.part-*.json"):
-            remove(part)
-    return labels, path, failed
-
-
-def require_value(value: ValueFunction, store: EpisodeStore) -> None:
-    """A ValueError where a learned value was made for other data than a store holds."""
-    spec = getattr(value, "spec", None)
-    if spec is not None:
-        require_spec(spec, store.spec, f"{store.path}, value {value.name!r}", value.reads_proprio)
-
-
-def _kept(store: EpisodeStore, failed: dict[int, str]):  # type: ignore[no-untyped-def]
-    return store.select(lambda row: row["episode_index"] not in failed)
-
-
-def _scored(store: EpisodeStore, i: int, value: ValueFunction) -> list[float] | str:
-    """The values (T,) of the i-th episode, or why there are none: one bad episode never stops the others."""
-    try:
-        episode = store[i]
-        values = np.asarray(value.score(episode), np.float32)[: len(episode)]
-        if values.shape != (len(episode),) or not np.isfinite(values).all():
-            raise ValueError(f"{values.shape} values for {len(episode)} steps, or one that is not finite")
-        return [float(v) for v in values]
-    except (ValueError, FloatingPointError) as error:
-        return str(error)
-
-
-def mean_voc(store: EpisodeStore, labels: Labels, fps: float | None) -> dict[str, float | int | str]:
-    """Mean VOC of a store's successful episodes, or of all where none is one: mean, low, high, n, undefined."""
-    rows = [row for row in store.index if row["episode_index"] in labels.episodes]
-    rows = [row for row in rows if row["success"]] or rows
-    scores = [voc(labels.column("value", r["episode_index"])[sampled(r["length"], r["hz"], fps)]) for r in rows]
-    defined = [s for s in scores if not np.isnan(s)]
-    mean, low, high = bootstrap_mean(defined)
-    return {"store": str(store.path), "voc": mean, "low": low, "high": high, "n": len(defined),
-            "undefined": len(scores) - len(defined)}  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

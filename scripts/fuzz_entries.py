@@ -279,7 +279,7 @@ def worker(folder: Path) -> Case:
     from agents.remote import ServerError
     from agents.wire import pack, unpack
     from envs.simpler.protocol import trials
-    from experiments.simpler_original import observation_of, row_from
+    from experiments.simpler.original import observation_of, row_from
 
     trial = trials("widowx_stack_cube", "visual_matching")[0]
     pose = np.array([0, 0, 0, 1.0, 0, 0, 0])

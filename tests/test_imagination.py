@@ -14,6 +14,7 @@ from agents.videovla import VideoVlaPolicy
 from experiments import imagination
 from experiments.loop.schemas import TaskConfig
 from experiments.loop.stages import make_env
+from experiments.models.imagination import rank_share, summarised
 from experiments.models.motion import MotionConfig, keypoints, motion_similarity
 
 RNG = np.random.default_rng(0)
@@ -59,10 +60,10 @@ def test_keypoints_lie_in_the_foreground() -> None:
 def test_successes_and_failures_are_summarised_apart() -> None:
     rows: list[dict[str, Any]] = [{"success": s, "similarity": v} for s, v in
                                   ((True, 0.9), (True, 0.7), (False, 0.7), (False, 0.1), (False, None))]  # fmt: skip
-    found = imagination.summarised(rows)
+    found = summarised(rows)
     assert found["successes"]["similarity"] == pytest.approx(0.8) and found["failures"]["n"] == 2
     assert found["success_ranked_above_failure"] == pytest.approx((2 + 1 + 0.5) / 4) and found["undefined"] == 1
-    assert np.isnan(imagination.rank_share([], [1.0]))
+    assert np.isnan(rank_share([], [1.0]))
 
 
 @pytest.fixture(scope="module")

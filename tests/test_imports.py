@@ -21,6 +21,7 @@ MAY_IMPORT = {
 }
 VALUEFNS_WITH_ENVS = ("valuefns/bench/", "valuefns/shaping")
 LEARNING = {"torch", "diffusers", "transformers", "accelerate", "stable_baselines3", "safetensors", "tensorboard"}
+LONGEST_COMMAND = 130  # lines
 SIMULATORS = {"robosuite", "mujoco", "mani_skill", "sapien"}
 
 
@@ -123,6 +124,50 @@ def test_the_import_check_sees(tmp_path, path, code, fault):
     file.parent.mkdir(parents=True)
     file.write_text(code)
     found = import_faults(tmp_path)
+    assert found[0].startswith(fault) if fault else not found
+
+
+def modules_named(node: ast.AST) -> list[str]:
+    """The dotted names that may be modules in an import; none of anything else."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom) and node.module:
+        return [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return []
+
+
+def command_faults(experiments: pathlib.Path) -> list[str]:
+    """What on the top floor of experiments/ is no thin command: too long, or imported by another one."""
+    faults = []
+    commands = {path.stem: path for path in sorted(experiments.glob("*.py")) if path.stem != "__init__"}
+    for name, path in commands.items():
+        text = path.read_text()
+        if len(text.splitlines()) >= LONGEST_COMMAND:
+            faults.append(f"{name}: {len(text.splitlines())} lines; move its machinery to a room below")
+        for node in ast.walk(ast.parse(text)):
+            others = sorted(set(modules_named(node)) & {f"experiments.{other}" for other in commands})
+            faults += [f"{name}:{node.lineno}: a command imports the command {other}" for other in others]  # type: ignore[attr-defined]
+    return faults
+
+
+def test_the_top_floor_of_experiments_is_thin_commands():
+    assert not command_faults(ROOT / "experiments")
+
+
+@pytest.mark.parametrize(
+    ("code", "fault"),
+    [
+        ("from experiments import b", "a:1: a command imports the command experiments.b"),
+        ("def f():\n    from experiments.b import x", "a:2: a command imports the command experiments.b"),
+        ("import experiments.b", "a:1: a command imports the command experiments.b"),
+        ("x = 1\n" * LONGEST_COMMAND, f"a: {LONGEST_COMMAND} lines"),
+        ("from experiments.loop import b\nfrom experiments.loop.b import a", None),
+    ],
+)
+def test_the_command_check_sees(tmp_path, code, fault):
+    (tmp_path / "a.py").write_text(code)
+    (tmp_path / "b.py").write_text("")
+    found = command_faults(tmp_path)
     assert found[0].startswith(fault) if fault else not found
 
 

@@ -27,7 +27,8 @@ from agents.serve import PolicyServer
 from envs.ledger import TrialLedger
 from experiments.loop.run_folder import RunFolder, revision
 from experiments.loop.schemas import SimplerSweepConfig
-from experiments.simpler_worker import row_of
+from experiments.simpler.sweep import folder_of
+from experiments.simpler.worker import row_of
 
 
 def row(key: str, size: int = 1) -> dict[str, Any]:
@@ -96,10 +97,10 @@ def test_another_part_of_the_protocol_has_another_folder(tmp_path: Path, made_up
     found = summaries(tmp_path)
     assert [[r["task"] for r in s["rows"]] for s in found] == [["pick_coke_can"], ["move_near"]]
     whole = SimplerSweepConfig(policy="p")
-    assert sweeps.folder_of(whole) == sweeps.folder_of(replace(whole, limit=3))  # more trials continue
+    assert folder_of(whole) == folder_of(replace(whole, limit=3))  # more trials continue
     parts: list[dict[str, Any]] = [{"tasks": ["move_near"]}, {"settings": ["visual_matching"]}, {"variants": ["base"]}]
     parts += [{"content": "ab"}]
-    assert len({sweeps.folder_of(replace(whole, **part)) for part in [{}, *parts]}) == 5
+    assert len({folder_of(replace(whole, **part)) for part in [{}, *parts]}) == 5
 
 
 def _hold(folder: str, held: Any, end: Any) -> None:

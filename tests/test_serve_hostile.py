@@ -204,7 +204,7 @@ def test_more_connections_than_a_server_can_bear_end_the_oldest(
 
 
 def test_pages_and_foreign_names_are_refused_at_both_doors(policy: FlowPolicy) -> None:
-    from experiments.simpler_original import Door
+    from experiments.simpler.original import Door
 
     door = Door(0)
     try:

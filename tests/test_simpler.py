@@ -22,8 +22,8 @@ from envs.simpler.backend import drawing_error
 from envs.simpler.env import PROPRIO, GripperChanges, SimplerEnv, gripper_of
 from envs.simpler.layout import Placement, Setup
 from envs.simpler.oracles import oracle
+from experiments.simpler.worker import Job, _session, run_job
 from experiments.simpler_sweep import parse
-from experiments.simpler_worker import Job, _session, run_job
 
 CUBE = trials("widowx_stack_cube", "visual_matching")
 

@@ -11,13 +11,14 @@ from test_remote import Running
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 
-import experiments.simpler_original as original_backend
+import experiments.simpler.original as original_backend
 from agents.wire import pack, unpack
 from envs.simpler.protocol import trials
-from experiments import ranking
-from experiments.simpler_original import Door, asked, observation_of, offered
-from experiments.simpler_sweep import main, parse, planned
-from experiments.simpler_tables import markdown, show, summary
+from experiments.simpler import ranking
+from experiments.simpler.original import Door, asked, observation_of, offered
+from experiments.simpler.plan import planned
+from experiments.simpler.tables import markdown, show, summary
+from experiments.simpler_sweep import main, parse
 
 
 def rows(task, setting, variant, finals, errors=0):

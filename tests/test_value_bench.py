@@ -341,22 +341,23 @@ def test_a_vision_language_model_alone_through_the_command(tmp_path: Path, monke
 def test_labels_of_any_store_and_a_ranking(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from episodes.labels import Labels
     from experiments import label
+    from experiments.data import labelling
 
     store, _ = bench(tmp_path / "a")
     made_store(tmp_path / "b", 3, 1)
-    label.BLOCK, block = 3, label.BLOCK
+    labelling.BLOCK, block = 3, labelling.BLOCK
     try:
         assert label.main([str(tmp_path / "a"), str(tmp_path / "b"), "--value", "clock"]) == 0
         (path,) = (tmp_path / "a" / "labels").glob("*.parquet")
         labels = Labels.load(path, store)
         assert labels.column("value", 0) == pytest.approx((1 + np.arange(T) / (T - 1)) / 2)
         assert "1     1.000" in capsys.readouterr().out
-        made, failed = label.label(store, Broken(), "x")[::2]
+        made, failed = labelling.label(store, Broken(), "x")[::2]
         assert failed[0] == "the model ran out of luck" and set(failed) == {0, 1} and len(made.episodes) == 6
         assert EpisodeStore.open(store.path, "a").close() is None, "labels beside the data do not disturb the store"
-        assert label.label(store, Broken(), "x")[2] == failed
+        assert labelling.label(store, Broken(), "x")[2] == failed
     finally:
-        label.BLOCK = block
+        labelling.BLOCK = block
     with pytest.raises(SystemExit, match="no folder of a trained value"):
         label.main([str(tmp_path / "a"), "--value", str(tmp_path)])
 

@@ -1,8 +1,8 @@
 """How well simulated success rates rank policies as real ones do: MMRV and Pearson's r.
 
-    python -m experiments.ranking rt-1-x=runs/simpler_sweep/1a2b octo-base=runs/simpler_sweep/3c4d
+    python -m experiments.simpler.ranking rt-1-x=runs/simpler_sweep/1a2b octo-base=runs/simpler_sweep/3c4d
 
-Every argument is a policy of experiments/simpler_real.yaml (published rates on real robots) and the folder of its
+Every argument is a policy of experiments/simpler/real.yaml (published rates on real robots) and the folder of its
 sweep. Tasks that fewer than two of the sweeps finished are left out.
 """
 
@@ -20,7 +20,7 @@ import yaml
 
 from experiments.loop.checks import refusing
 
-REAL = Path(__file__).with_name("simpler_real.yaml")
+REAL = Path(__file__).with_name("real.yaml")
 
 
 def mmrv(simulated: Sequence[float], real: Sequence[float]) -> float:

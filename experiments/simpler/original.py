@@ -1,6 +1,6 @@
 """`backend=simpler_env`: the sweep's trials on the original SIMPLER, in a Python of its own.
 
-The sweep listens on this machine; experiments/simpler_env_worker.py runs `simpler_env` and asks it for trials and
+The sweep listens on this machine; experiments/simpler/original_worker.py runs `simpler_env` and asks it for trials and
 actions. Any policy of the sweep works: its observation is the original's picture, at the size the policy wants, and
 the hand's pose and fingers as `SimplerEnv` gives them.
 
@@ -35,9 +35,9 @@ from episodes.files import one_line
 from episodes.images import resized
 from episodes.types import MAX_PIXELS, Observation
 from experiments.loop.schemas import SimplerSweepConfig
-from experiments.simpler_worker import drawn_size, make_actor, policy_spec, row_of
+from experiments.simpler.worker import drawn_size, make_actor, policy_spec, row_of
 
-WORKER = Path(__file__).with_name("simpler_env_worker.py")
+WORKER = Path(__file__).with_name("original_worker.py")
 VARIANT = "prepackaged"
 CANS = {name: f"google_robot_pick_{name}_coke_can" for name in ("horizontal", "vertical", "standing")}
 NAMES = {

@@ -1,6 +1,6 @@
 """Runs trials on the original SIMPLER for a sweep of this project; needs simpler_env, numpy, websockets and msgpack.
 
-    python simpler_env_worker.py ws://127.0.0.1:8001
+    python original_worker.py ws://127.0.0.1:8001
 
 It stands alone, so that it can be copied to a machine or an environment where the original is installed (Python 3.10,
 numpy 1) and this project is not. The sweep sends trials and actions, this sends observations and rows; all of it is
@@ -110,7 +110,7 @@ def serve(url):
             break
         except OSError as error:
             if time.monotonic() > deadline:
-                sys.exit(f"simpler_env_worker: {url} cannot be reached ({error}); is the sweep running?")
+                sys.exit(f"original_worker: {url} cannot be reached ({error}); is the sweep running?")
             time.sleep(0.5)
     with opened as socket, contextlib.suppress(ConnectionClosed):
         worker = Worker(socket)
@@ -131,5 +131,5 @@ def serve(url):
 
 if __name__ == "__main__":
     if len(sys.argv) != 2:
-        sys.exit("usage: python simpler_env_worker.py ws://HOST:PORT")
+        sys.exit("usage: python original_worker.py ws://HOST:PORT")
     serve(sys.argv[1])
