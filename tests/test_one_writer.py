@@ -79,10 +79,10 @@ def made_up(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
                 ended = {"final": final, "any": final, "progress": float(final), "steps": 5, "instruction": "x"}
                 yield [row_of(trial, settings) | ended]
 
-        monkeypatch.setattr(sweeps, "_results", results)
+        monkeypatch.setattr("experiments.simpler.sweep._results", results)
 
     monkeypatch.setattr(sweeps, "with_assets", lambda plan: (list(plan), []))
-    monkeypatch.setattr(sweeps, "check_tasks", lambda *_: None)
+    monkeypatch.setattr("experiments.simpler.sweep.check_tasks", lambda *_: None)
     outcome(True)
     return outcome
 
