@@ -33,6 +33,7 @@ from agents.make import load_policy, policy_content
 from agents.requests import FirstSeeds, Refused, decode
 from agents.wire import MAX_MESSAGE, REMOTE_EXTRA, pack
 from episodes.settings import require, require_one_of
+from episodes.stopping import refusing
 from episodes.types import Observation
 
 GATHER = 0.004  # s that a request waits for those of the other clients
@@ -290,7 +291,7 @@ def parse(arguments: Sequence[str]) -> ServeConfig:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    try:
+    with refusing("serve"):
         settings = parse(sys.argv[1:] if arguments is None else arguments)
         policy = load(settings)
         content = policy_content(Path(settings.policy), settings.indicator, settings.guidance)
@@ -299,13 +300,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         def ready(port: int) -> None:
             print(f"serving {settings.policy} for {policy.spec.env_id} on ws://{settings.host}:{port}", flush=True)
 
-        asyncio.run(server.run(ready))
-    except KeyboardInterrupt:
-        pass
-    except OSError as error:
-        sys.exit(f"serve: {settings.host}:{settings.port}: {error.strerror or error}; choose another port or host")
-    except (ValueError, ImportError) as error:
-        sys.exit(f"serve: {error}")
+        try:
+            asyncio.run(server.run(ready))
+        except OSError as error:
+            at = f"{settings.host}:{settings.port}"
+            raise ValueError(f"{at}: {error.strerror or error}; choose another port or host") from error
 
 
 if __name__ == "__main__":

@@ -7,6 +7,9 @@ from gymnasium.envs.registration import register, registry
 
 from envs.simpler.catalogue import SIMPLER_TASKS
 from envs.tasks import TASKS
+from episodes.stopping import catch_interrupts
+
+catch_interrupts()
 
 for _task in TASKS.values():
     if _task.env_id not in registry:

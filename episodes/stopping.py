@@ -1,4 +1,4 @@
-"""Ctrl-C ends a command with one line, wherever it comes: while it works, or while its libraries still load."""
+"""How a command ends before its time: Ctrl-C, bad input, a full disk or too little memory are one line each."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
+from episodes.files import disk_full, one_line
+
 STOPPED = "stopped; run the same command to continue"
 INTERRUPTED = 130  # exit status, as shells say it: 128 + SIGINT
-COMMANDS = ("agents", "experiments")
+COMMANDS = ("agents", "envs", "experiments")
 """The packages whose modules are commands."""
 
 
@@ -25,6 +27,26 @@ def stopping() -> Iterator[None]:
     except KeyboardInterrupt:
         print(STOPPED, file=sys.stderr, flush=True)
         sys.exit(INTERRUPTED)
+
+
+@contextmanager
+def refusing(command: str) -> Iterator[None]:
+    """End the command with one line for what its user can mend: bad input, a full disk, a library that is missing.
+
+    Ctrl-C ends it with one line, too, and the exit status 130.
+    """
+    with stopping():
+        try:
+            yield
+        except MemoryError as error:
+            said = f" ({error})" if str(error) else ""
+            sys.exit(one_line(f"{command}: not enough memory{said}; use fewer workers, smaller batches or pictures"))
+        except (ValueError, ImportError, FloatingPointError) as error:
+            sys.exit(one_line(f"{command}: {error}"))
+        except Exception as error:
+            if full := disk_full(error):  # whichever library wrote
+                sys.exit(one_line(f"{command}: {full}"))
+            raise
 
 
 def catch_interrupts() -> None:

@@ -19,8 +19,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import hydra
 from omegaconf import DictConfig
 
+from episodes.stopping import refusing
 from experiments.bench import schemas
-from experiments.loop.checks import refusing
 from experiments.studies import policy_ablation, value_ablation
 
 schemas.register()

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from episodes.stopping import stopping
 from experiments.models.doctor import CHECKS, PROBLEM, Finding
 
 COLOURS = {"ok": "green", "note": "cyan", "warning": "yellow", PROBLEM: "red"}
@@ -46,7 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m experiments.doctor", description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="one json object for programs")
     as_json = parser.parse_args(arguments).json
-    findings = examine()
+    with stopping():
+        findings = examine()
     healthy = all(f.level != PROBLEM for f in findings)
     if as_json:
         print(json.dumps({"healthy": healthy, "checks": [asdict(f) for f in findings]}, indent=1))

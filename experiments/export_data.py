@@ -7,23 +7,20 @@ append removes that file: run this again then.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from episodes.lerobot_layout import STATS_PATH
 from episodes.lerobot_stats import write_stats
+from episodes.stopping import refusing
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("store", type=Path)
     args = parser.parse_args(arguments)
-    try:
+    with refusing("export"):
         stats = write_stats(args.store)
-    except ValueError as error:
-        print(f"export: {error}", file=sys.stderr)
-        return 1
     print(f"{args.store / STATS_PATH}: {len(stats)} features; open with LeRobotDataset(NAME, root={str(args.store)!r})")
     return 0
 

@@ -27,7 +27,8 @@ from agents.videovla import VideoVlaPolicy
 from envs.ledger import Trial
 from envs.rollout import rollout
 from episodes import seeds
-from experiments.loop.checks import check_device, refusing
+from episodes.stopping import refusing
+from experiments.loop.checks import check_device
 from experiments.loop.run_folder import command_line, write_json
 from experiments.loop.schemas import TaskConfig
 from experiments.loop.stages import make_env

@@ -17,7 +17,7 @@ from episodes.importing import FORMATS, import_dataset
 from episodes.importing.oxe import OXE
 from episodes.importing.target import BadEpisodes
 from episodes.lerobot_layout import ENCODINGS
-from episodes.stopping import stopping
+from episodes.stopping import refusing
 from experiments.data.import_options import Printer, known_from
 
 
@@ -45,18 +45,19 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     args = parse(arguments)
+    with refusing("import"):
+        run(args)
+    return 0
+
+
+def run(args: argparse.Namespace) -> None:
     try:
-        with stopping():
-            store = import_dataset(args.source, args.target, known_from(args), args.format, args.encoding, Printer())
+        store = import_dataset(args.source, args.target, known_from(args), args.format, args.encoding, Printer())
     except BadEpisodes as error:
         for _, message in error.bad:
             print(f"import: {message}", file=sys.stderr)
         numbers = ",".join(str(number) for number, _ in error.bad)
-        print(f"import: {len(error.bad)} episodes cannot be read; mend them, or --skip {numbers}", file=sys.stderr)
-        return 1
-    except ValueError as error:
-        print(f"import: {error}", file=sys.stderr)
-        return 1
+        sys.exit(f"import: {len(error.bad)} episodes cannot be read; mend them, or --skip {numbers}")
     rows = store.index
     steps, won = sum(row["length"] for row in rows), sum(row["success"] for row in rows)
     unknown = ", ".join(json.loads(rows[0]["extra"]).get("unknown", [])) or "nothing"
@@ -67,7 +68,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     size = sum(path.stat().st_size for path in store.path.rglob("*") if path.is_file())
     print(f"{size / 2**20:.1f} MB, pictures as {store.encoding}")
     print(store.spec.to_json())
-    return 0
 
 
 if __name__ == "__main__":

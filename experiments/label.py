@@ -19,10 +19,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 
+from episodes.stopping import refusing
 from episodes.store import EpisodeStore
 from experiments.data.import_options import pixels
 from experiments.data.labelling import label, mean_voc, named_value, require_value
-from experiments.loop.checks import check_device, refusing
+from experiments.loop.checks import check_device
 from valuefns.oracle import OracleValue
 
 

@@ -26,9 +26,9 @@ from agents.phases import progress_phases
 from agents.settings import ExtractionConfig
 from episodes.files import write_atomic
 from episodes.labels import Labels
+from episodes.stopping import refusing
 from episodes.store import Episodes, EpisodeStore
 from experiments.loop import schemas
-from experiments.loop.checks import refusing
 from experiments.loop.run_folder import read_json
 from experiments.report.labels import kept_figure
 

@@ -22,8 +22,9 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from agents.evaluate import summarise
+from episodes.stopping import refusing
 from experiments.loop import schemas
-from experiments.loop.checks import check_common, refusing
+from experiments.loop.checks import check_common
 from experiments.loop.pinned import pin
 from experiments.loop.schemas import MethodStudyConfig
 from experiments.loop.stages import collect

@@ -19,8 +19,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
+from episodes.stopping import refusing
 from experiments.loop import schemas
-from experiments.loop.checks import refusing
 from experiments.loop.schemas import PlanConfig
 from experiments.models.plan import Planned, planned_policy, planned_value
 from networks.memory import GIB

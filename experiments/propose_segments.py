@@ -19,9 +19,9 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from episodes.files import write_atomic
+from episodes.stopping import refusing
 from episodes.store import EpisodeStore
 from experiments.loop import schemas
-from experiments.loop.checks import refusing
 from experiments.loop.schemas import ProposeSegmentsConfig
 from experiments.review.server import PROPOSALS
 from valuefns.gvl.backend import make_backend

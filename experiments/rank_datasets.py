@@ -22,10 +22,10 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from episodes.files import write_atomic
+from episodes.stopping import refusing
 from episodes.store import Episodes, EpisodeStore
 from experiments.data.quality_tables import csv_text, episode_rows, kept_episodes, success_figures, table
 from experiments.loop import schemas
-from experiments.loop.checks import refusing
 from experiments.loop.run_folder import RunFolder, write_json
 from experiments.loop.schemas import RankDatasetsConfig
 from networks.settings import LatentsConfig

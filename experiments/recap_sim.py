@@ -18,9 +18,10 @@ import hydra
 from omegaconf import DictConfig
 
 from agents.evaluate import summarise
+from episodes.stopping import refusing
 from episodes.workers import map_jobs
 from experiments.loop import schemas
-from experiments.loop.checks import check, refusing
+from experiments.loop.checks import check
 from experiments.loop.pinned import pin
 from experiments.loop.results import sentence, table, write_results
 from experiments.loop.run_folder import RunFolder, write_json

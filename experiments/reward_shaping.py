@@ -22,8 +22,9 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from episodes import seeds
+from episodes.stopping import refusing
 from experiments.loop import schemas
-from experiments.loop.checks import check_common, check_device, refusing
+from experiments.loop.checks import check_common, check_device
 from experiments.loop.schemas import ShapingStudyConfig
 from experiments.studies.engine import Cell, make, missing, one_writer
 from experiments.studies.shaping.cell import ShapingJob, algorithm_of, cell_name, identity, run_cell, task_of

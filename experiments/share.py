@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.loop.checks import refusing
+from episodes.stopping import refusing
 from experiments.loop.run_folder import read_json
 from networks.sharing import CardFacts, push_to_hub, save_pretrained
 

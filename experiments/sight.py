@@ -21,11 +21,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # two busy processes with two thr
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
+from episodes.stopping import refusing
 from episodes.store import EpisodeStore
 from experiments.bench import schemas as bench_schemas
 from experiments.bench.schemas import SightConfig
 from experiments.bench.sight import make_pairs, measure_sight
-from experiments.loop.checks import check_common, refusing
+from experiments.loop.checks import check_common
 from experiments.loop.pinned import pin
 from experiments.loop.stages import collect, score
 from experiments.loop.value_report import truths, value_metrics

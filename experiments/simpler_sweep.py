@@ -24,7 +24,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from episodes.files import writer_lock, writing
-from experiments.loop.checks import refusing
+from episodes.stopping import refusing
 from experiments.loop.schemas import SimplerSweepConfig
 from experiments.simpler.plan import plan_table, planned, with_assets
 from experiments.simpler.sweep import folder_of, run_in

@@ -21,9 +21,10 @@ from omegaconf import DictConfig, OmegaConf
 from agents.extraction import bc
 from agents.make import make_policy
 from episodes.labels import Labels
+from episodes.stopping import refusing
 from episodes.store import EpisodeStore
 from experiments.loop import schemas
-from experiments.loop.checks import check_device, refusing
+from experiments.loop.checks import check_device
 from experiments.loop.pinned import pin
 from experiments.loop.run_folder import environment, write_json
 from experiments.loop.schemas import TrainConfig

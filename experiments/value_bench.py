@@ -19,12 +19,13 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from episodes.files import write_atomic
+from episodes.stopping import refusing
 from experiments.bench import schemas as bench_schemas
 from experiments.bench.files import load_scores, save_scores, saved
 from experiments.bench.schemas import ValueBenchConfig
 from experiments.bench.stages import make_bench, make_pairs, pairs_for, tested_of, trained
 from experiments.bench.tables import sentence, table
-from experiments.loop.checks import check_backend, check_device, refusing
+from experiments.loop.checks import check_backend, check_device
 from experiments.loop.pinned import pin
 from experiments.loop.run_folder import RunFolder, write_json
 from experiments.report.bench_page import draw_bench_videos, write_bench_report

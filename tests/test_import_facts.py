@@ -121,8 +121,8 @@ def test_each_episode_keeps_its_own_outcome(tmp_path: Path, capsys: pytest.Captu
     csv.write_bytes(b"\xef\xbb\xbfepisode,success\r\n0,no\r\n1,yes\r\n2,0\r\n3,true\r\n")
     assert won("--success", str(csv)) == [False, True, False, True]
     csv.write_text("episode,success\n0,perhaps\n")
-    assert main([str(root), str(tmp_path / "x"), "--success", str(csv)]) == 1
-    assert "'perhaps' is neither yes nor no; correct the csv file" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="'perhaps' is neither yes nor no; correct the csv file"):
+        main([str(root), str(tmp_path / "x"), "--success", str(csv)])
 
 
 def test_instructions_by_file_and_column(tmp_path: Path) -> None:

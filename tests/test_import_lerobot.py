@@ -257,8 +257,9 @@ def test_a_malformed_dataset_is_one_line_and_leaves_no_target(
         import_dataset(tmp_path / "d", target, format="lerobot")
     assert "\n" not in str(caught.value) and ".writing-" not in str(caught.value)
     assert not target.parent.exists() or not list(target.parent.iterdir()), "nothing is left behind"
-    assert main([str(tmp_path / "d"), str(target)]) == 1
-    said = capsys.readouterr().err
+    with pytest.raises(SystemExit) as ended:
+        main([str(tmp_path / "d"), str(target)])
+    said = capsys.readouterr().err + str(ended.value)
     assert all(line.startswith("import: ") for line in said.splitlines())
 
 

@@ -118,10 +118,12 @@ def test_unknown_everywhere_has_no_statistics(tmp_path: Path) -> None:
     assert "progress" not in write_stats(tmp_path / "s")
 
 
-def test_what_cannot_be_exported_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert export([str(tmp_path / "none")]) == 1 and "not an episode store" in capsys.readouterr().err
+def test_what_cannot_be_exported_is_said(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="not an episode store"):
+        export([str(tmp_path / "none")])
     EpisodeStore.create(tmp_path / "empty", SPEC).close()
-    assert export([str(tmp_path / "empty")]) == 1 and "no episodes" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="no episodes"):
+        export([str(tmp_path / "empty")])
     one = make_spec(action_names=("dx",), action_low=(-1.0,), action_high=(1.0,), action_units=("m",))
     with EpisodeStore.create(tmp_path / "one", one) as store:
         store.append([make_episode(0, spec=one)])
@@ -139,10 +141,9 @@ def test_what_cannot_be_exported_is_said(tmp_path: Path, capsys: pytest.CaptureF
         (["--format", "robomimic"], "is a folder, not an HDF5 file"),
     ],
 )
-def test_the_command_line_says_what_is_wrong(
-    tmp_path: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_line_says_what_is_wrong(tmp_path: Path, arguments: list[str], message: str) -> None:
     store = make(tmp_path / "s", [0])
-    assert main([str(store.path), str(tmp_path / "t"), *arguments]) == 1
-    said = capsys.readouterr().err
-    assert re.search(message, said) and said.count("\n") == 1 and not (tmp_path / "t").exists()
+    with pytest.raises(SystemExit) as caught:
+        main([str(store.path), str(tmp_path / "t"), *arguments])
+    said = str(caught.value)
+    assert re.search(message, said) and "\n" not in said and not (tmp_path / "t").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -15,8 +16,7 @@ from pathlib import Path
 import pytest
 
 from episodes.files import disk_full, writing
-from episodes.stopping import STOPPED
-from experiments.loop.checks import refusing
+from episodes.stopping import COMMANDS, STOPPED, refusing
 
 BEGIN = "import os, signal, sys, time\n"
 WORKING = """
@@ -52,6 +52,22 @@ def started(folder: Path, code: str) -> subprocess.Popen[str]:
         [sys.executable, str(script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}, preexec_fn=heeds,
     )  # fmt: skip
+
+
+def test_every_command_ends_that_way() -> None:
+    """Whatever is run as a module or a script of the rooms; one runs in another Python, without this project."""
+    root = Path(__file__).parents[1]
+    commands = [
+        path
+        for room in COMMANDS
+        for path in sorted((root / room).rglob("*.py"))
+        if 'if __name__ == "__main__":' in path.read_text() and path.name != "original_worker.py"
+    ]
+    assert len(commands) > 20
+    for path in commands:
+        assert re.search(r"with (refusing|stopping)\(", path.read_text()), f"{path}: Ctrl-C ends it with a traceback"
+    for room in COMMANDS:
+        assert "catch_interrupts()" in (root / room / "__init__.py").read_text()
 
 
 @pytest.mark.parametrize("code", [WORKING, LOADING, WORKERS], ids=["working", "loading", "workers"])

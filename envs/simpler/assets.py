@@ -20,6 +20,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from episodes.files import write_atomic
+from episodes.stopping import refusing
 
 LIST = Path(__file__).with_name("upstream.csv")
 SOURCE = "https://raw.githubusercontent.com/{repository}/{commit}/{path}"
@@ -137,20 +138,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="download nothing, say what is missing or changed")
     options = parser.parse_args(arguments)
     folder = options.folder or (Path(os.environ["MS_ASSET_DIR"]) if os.environ.get("MS_ASSET_DIR") else cache_folder())
-    try:
+    with refusing("assets"):
         if not options.check:
             count = download(folder)
             print(f"{folder}: {count} of {len(upstream())} files downloaded, all verified")
             return 0
-    except ValueError as error:
-        print(f"assets: {error}", file=sys.stderr)
-        return 1
-    found = check(folder)
-    for word, assets in (("missing", found.missing), ("changed", found.changed)):
-        for asset in assets:
-            print(f"{word}  {asset.local}")
-    print(f"{folder}: {len(found.present)} verified, {len(found.missing)} missing, {len(found.changed)} changed")
-    return 0 if not found.missing and not found.changed else 1
+        found = check(folder)
+        for word, assets in (("missing", found.missing), ("changed", found.changed)):
+            for asset in assets:
+                print(f"{word}  {asset.local}")
+        print(f"{folder}: {len(found.present)} verified, {len(found.missing)} missing, {len(found.changed)} changed")
+        return 0 if not found.missing and not found.changed else 1
 
 
 if __name__ == "__main__":

@@ -19,6 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from envs.simpler.catalogue import SIMPLER_TASKS, SimplerTask
+from episodes.files import write_atomic
+from episodes.stopping import refusing
 
 Array = npt.NDArray[np.float64]
 
@@ -316,24 +318,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--names", nargs="*", default=[], help="only episodes whose name contains one of these")
     parser.add_argument("--images", action="store_true", help="compare images too (needs Vulkan)")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
-    options = parser.parse_args(arguments)
+    with refusing("parity"):
+        return compare(parser.parse_args(arguments))
+
+
+def compare(options: argparse.Namespace) -> int:
     replayer, replays = Replayer(options.images), []
-    try:
-        for task, path in episodes(options.folder, options.tasks, options.names):
-            replay = replayer(task, path)
-            replays.append(replay)
-            agree = "" if np.isnan(replay.grasp_agrees) else f"  grasp {replay.grasp_agrees:4.0%}"
-            line = f"{replay.name:48s} reset {replay.initial[0]:6.2f} mm {replay.initial[1]:5.2f} deg  "
-            line += f"tcp {replay.tcp[0]:6.2f} mm {replay.tcp[1]:5.2f} deg to step {replay.contact:3d}"
-            line += f"  success {replay.success[0]!s:5} / {replay.success[1]!s:5}{agree}"
-            if replay.success[0] != replay.success[1]:
-                line += f"  DIFFERS, {replay.first_divergence()}"
-            for step, image in replay.images.items():
-                line += f"  picture {step}: " + " ".join(f"{key} {value:.3f}" for key, value in image.items())
-            print(line, flush=True)
-    except ValueError as error:
-        print(f"parity: {error}", file=sys.stderr)
-        return 2
+    for task, path in episodes(options.folder, options.tasks, options.names):
+        replay = replayer(task, path)
+        replays.append(replay)
+        agree = "" if np.isnan(replay.grasp_agrees) else f"  grasp {replay.grasp_agrees:4.0%}"
+        line = f"{replay.name:48s} reset {replay.initial[0]:6.2f} mm {replay.initial[1]:5.2f} deg  "
+        line += f"tcp {replay.tcp[0]:6.2f} mm {replay.tcp[1]:5.2f} deg to step {replay.contact:3d}"
+        line += f"  success {replay.success[0]!s:5} / {replay.success[1]!s:5}{agree}"
+        if replay.success[0] != replay.success[1]:
+            line += f"  DIFFERS, {replay.first_divergence()}"
+        for step, image in replay.images.items():
+            line += f"  picture {step}: " + " ".join(f"{key} {value:.3f}" for key, value in image.items())
+        print(line, flush=True)
     print()
     rows = verdicts(replays)
     for what, measured, kept in rows:
@@ -351,7 +353,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             }
             for r in replays
         ]
-        options.json.write_text(json.dumps({"verdicts": rows, "episodes": figures}, indent=1) + "\n")
+        write_atomic(options.json, json.dumps({"verdicts": rows, "episodes": figures}, indent=1) + "\n")
     return 0 if all(kept for *_, kept in rows) else 1
 
 

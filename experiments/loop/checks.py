@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import re
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from agents.extraction import labeller
 from episodes import seeds
-from episodes.files import disk_full, one_line
-from episodes.stopping import stopping
 from experiments.loop.schemas import RecapSimConfig
 from valuefns.gvl.backend import make_backend
 from valuefns.make import reads_latents
@@ -80,23 +75,3 @@ def _check_environment(env_id: str) -> None:
 
         load_maniskill()
         render_backend()
-
-
-@contextmanager
-def refusing(command: str) -> Iterator[None]:
-    """End the command with one line for what its user can mend: bad input, a full disk, a library that is missing.
-
-    Ctrl-C ends it with one line, too, and the exit status 130.
-    """
-    with stopping():
-        try:
-            yield
-        except MemoryError as error:
-            said = f" ({error})" if str(error) else ""
-            sys.exit(one_line(f"{command}: not enough memory{said}; use fewer workers, smaller batches or pictures"))
-        except (ValueError, ImportError, FloatingPointError) as error:
-            sys.exit(one_line(f"{command}: {error}"))
-        except Exception as error:
-            if full := disk_full(error):  # whichever library wrote
-                sys.exit(one_line(f"{command}: {full}"))
-            raise

@@ -9,13 +9,13 @@ saves rows (episode, type, m, n) to STORE/annotations.csv. The page's keys are l
 from __future__ import annotations
 
 import argparse
-import sys
 import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 
 from episodes.annotations import ANNOTATIONS
 from episodes.files import writer_lock
+from episodes.stopping import refusing
 from episodes.store import EpisodeStore
 from experiments.review.server import PROPOSALS, Review, make_server
 
@@ -32,27 +32,28 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     args = parse(arguments)
-    try:
-        store = EpisodeStore.open(args.store)
-        annotations = args.annotations or args.store / ANNOTATIONS
-        lock = writer_lock(annotations.with_name(f"{annotations.name}.lock"), str(annotations))
-        review = Review(store, annotations, args.proposals or args.store / PROPOSALS)
-        server = make_server(review, args.port)
-    except ValueError as error:
-        print(f"review: {error}", file=sys.stderr)
-        return 1
-    address = f"http://127.0.0.1:{server.server_port}/"
-    print(f"{len(store)} episodes of {store.path}; saving to {annotations}\n{address}   (Ctrl-C ends)", flush=True)
-    if not args.no_browser:
-        webbrowser.open(address)
-    try:
-        server.serve_forever()
-    except KeyboardInterrupt:
-        pass
-    finally:
-        server.server_close()
-        lock.release()
+    with refusing("review"):
+        serve(args)
     return 0
+
+
+def serve(args: argparse.Namespace) -> None:
+    """Show the page until Ctrl-C."""
+    store = EpisodeStore.open(args.store)
+    annotations = args.annotations or args.store / ANNOTATIONS
+    lock = writer_lock(annotations.with_name(f"{annotations.name}.lock"), str(annotations))
+    try:
+        review = Review(store, annotations, args.proposals or args.store / PROPOSALS)
+        with make_server(review, args.port) as server:
+            address = f"http://127.0.0.1:{server.server_port}/"
+            print(
+                f"{len(store)} episodes of {store.path}; saving to {annotations}\n{address}   (Ctrl-C ends)", flush=True
+            )
+            if not args.no_browser:
+                webbrowser.open(address)
+            server.serve_forever()
+    finally:
+        lock.release()
 
 
 if __name__ == "__main__":

@@ -132,4 +132,7 @@ def serve(url):
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit("usage: python original_worker.py ws://HOST:PORT")
-    serve(sys.argv[1])
+    try:
+        serve(sys.argv[1])
+    except KeyboardInterrupt:  # the sweep says what there is to say
+        sys.exit(130)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from experiments.loop.checks import refusing
+from episodes.stopping import refusing
 
 REAL = Path(__file__).with_name("real.yaml")
 
