@@ -16,7 +16,7 @@ from agents.policy import Policy
 from agents.settings import VideoVlaConfig
 from agents.videovla_actions import GRIPPER, from_videovla, gripper_ends, to_videovla
 from agents.videovla_model import VideoVlaModel
-from episodes.files import cache_entry
+from episodes.files import make_once
 from episodes.fit import require_actions, require_observation
 from episodes.labels import NEGATIVE, NULL, POSITIVE, Labels
 from episodes.settings import from_json
@@ -122,10 +122,12 @@ class VideoVlaPolicy(Policy):
             return
         facts = [data.content_hash, asdict(self.config.vae), views, self.config.frame_stride, seed]
         place = cache / f"vae-{address(*facts)}"
-        with cache_entry(place):
-            if not (place / "model.safetensors").exists():
-                self.encoder.fit(clips, seed, self.device, own)
-                save_module(place, self.encoder, {"kind": "cogvideox_vae", "config": asdict(self.config.vae)})
+
+        def fit() -> None:
+            self.encoder.fit(clips, seed, self.device, own)
+            save_module(place, self.encoder, {"kind": "cogvideox_vae", "config": asdict(self.config.vae)})
+
+        make_once(place, (place / "model.safetensors").exists, fit)
         load_module(place, self.encoder)
         self.encoder.fitted = True
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from envs.ledger import Trial
 from envs.rollout import rollout
 from episodes.actor import Actor
-from episodes.files import atomic_folder, cache_entry
+from episodes.files import atomic_folder, make_once
 from episodes.store import EpisodeStore
 from episodes.types import EnvSpec, Episode
 
@@ -103,12 +103,14 @@ def cached_pairs(
     **settings: Any,
 ) -> list[Pair]:
     """The first `count` pairs of the trials, recorded once into the folder `path`; none, where no trial gives one."""
-    with cache_entry(path):
-        if not path.exists():
-            env = make_env()
-            made = list(itertools.islice(pairs(make_actor([env]), env, trials, **settings), count))
-            write_pairs(path, env.spec_, made)
-            env.close()
+
+    def make() -> None:
+        env = make_env()
+        made = list(itertools.islice(pairs(make_actor([env]), env, trials, **settings), count))
+        write_pairs(path, env.spec_, made)
+        env.close()
+
+    make_once(path, path.exists, make)
     return read_pairs(path)
 
 

@@ -252,6 +252,18 @@ def cache_entry(place: Path) -> Iterator[None]:
         lock.release()
 
 
+def make_once(place: Path, done: Callable[[], bool], make: Callable[[], object]) -> None:
+    """Make a cache entry unless it is done: look, lock it, look again (another process may have made it), make.
+
+    `done` must be true only of a whole entry: of what `make` writes last, or of a folder that it renames to `place`.
+    """
+    if done():
+        return
+    with cache_entry(place):
+        if not done():
+            make()
+
+
 def sha256_file(path: str | Path) -> str:
     """The hexadecimal SHA-256 of a file's bytes."""
     with open(path, "rb") as file:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from episodes.files import TEMPORARY, cache_entry, writing
+from episodes.files import TEMPORARY, make_once, writing
 from episodes.labels import NULL, Labels
 from episodes.store import Episodes
 from episodes.store_index import named
@@ -58,8 +58,7 @@ class DecodedCache:
             self._fill(store, arrays)
         else:
             place = Path(folder) / self.content_hash
-            if not place.exists():
-                self._write(store, shapes, place)
+            make_once(place, place.exists, lambda: self._write(store, shapes, place))
             arrays = {name: _load(place / f"{name}.npy", shape) for name, shape in shapes.items()}
         for array in arrays.values():
             array.flags.writeable = False
@@ -88,28 +87,25 @@ class DecodedCache:
 
     def _write(self, store: Episodes, shapes: dict[str, tuple[tuple[int, ...], Any]], place: Path) -> None:
         """Decode into a folder beside `place` and rename it there, so that a cache is whole or absent."""
-        with cache_entry(place):
-            if place.exists():  # made while this process waited
-                return
-            beside = place.with_name(f"{TEMPORARY}{place.name}")
-            shutil.rmtree(beside, ignore_errors=True)  # of a crashed process
-            try:
-                open_memmap: Any = np.lib.format.open_memmap  # numpy leaves it untyped
-                with writing(place):
-                    beside.mkdir()
-                    arrays: dict[str, Any] = {}
-                    for name, (shape, dtype) in shapes.items():
-                        arrays[name] = open_memmap(beside / f"{name}.npy", "w+", dtype, shape)
-                        _reserve(beside / f"{name}.npy")
-                self._fill(store, arrays)
-                for array in arrays.values():
-                    array.flush()
-                meta = {"cameras": self.spec.cameras, "made_from": str(store.path)}
-                with writing(place):
-                    (beside / "meta.json").write_text(json.dumps(meta) + "\n")
-                    beside.rename(place)
-            finally:
-                shutil.rmtree(beside, ignore_errors=True)
+        beside = place.with_name(f"{TEMPORARY}{place.name}")
+        shutil.rmtree(beside, ignore_errors=True)  # of a crashed process
+        try:
+            open_memmap: Any = np.lib.format.open_memmap  # numpy leaves it untyped
+            with writing(place):
+                beside.mkdir()
+                arrays: dict[str, Any] = {}
+                for name, (shape, dtype) in shapes.items():
+                    arrays[name] = open_memmap(beside / f"{name}.npy", "w+", dtype, shape)
+                    _reserve(beside / f"{name}.npy")
+            self._fill(store, arrays)
+            for array in arrays.values():
+                array.flush()
+            meta = {"cameras": self.spec.cameras, "made_from": str(store.path)}
+            with writing(place):
+                (beside / "meta.json").write_text(json.dumps(meta) + "\n")
+                beside.rename(place)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
 
 
 class ActionWindows:

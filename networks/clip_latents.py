@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from episodes.files import TEMPORARY, cache_entry, sync, writing
+from episodes.files import TEMPORARY, make_once, sync, writing
 from episodes.store_index import named
 from episodes.windows import DecodedCache
 from networks.augment import move_images
@@ -109,10 +109,7 @@ def clip_latents(
     facts = [data.content_hash, content_sha256(encoder.state_dict(), ""), list(views), frames, stride]
     facts += [shift, copies, seed if copies > 1 else 0]
     place = Path(folder) / f"clips-{address(*facts)}"
-    if not place.exists():
-        with cache_entry(place):
-            if not place.exists():  # another process may have made it while this one waited
-                _write(place, fill)
+    make_once(place, place.exists, lambda: _write(place, fill))
     with named(place / "latents.npy", "delete its folder, it is encoded again"):
         found: np.ndarray = np.load(place / "latents.npy", mmap_mode="r", allow_pickle=False)
         if found.shape[:3] != (copies, len(rows), 1 + frames // 4) or found.dtype != np.float16:

@@ -13,7 +13,7 @@ import pytest
 from made_lift import made_episode, made_store
 
 import episodes.files as files
-from episodes.files import TEMPORARY, atomic, atomic_folder, cache_entry, write_atomic, writer_lock
+from episodes.files import TEMPORARY, atomic, atomic_folder, cache_entry, make_once, write_atomic, writer_lock
 from episodes.importing import import_dataset
 from episodes.store import EpisodeStore
 
@@ -132,6 +132,17 @@ def test_waiting_for_a_cache_entry_says_so(tmp_path: Path, monkeypatch: pytest.M
     with cache_entry(tmp_path / "entry"):
         assert "entry: waiting for the process that makes it (it holds entry.lock" in "".join(said)
     holder.wait()
+
+
+@pytest.mark.parametrize(
+    ("looks", "made"),
+    [([True], 0), ([False, True], 0), ([False, False], 1)],
+    ids=["there", "made by another process while this one waited", "not there"],
+)
+def test_a_cache_entry_is_made_once(looks: list[bool], made: int, tmp_path: Path) -> None:
+    times, answers = [], iter(looks)
+    make_once(tmp_path / "entry", lambda: next(answers), lambda: times.append(1))
+    assert len(times) == made and not list(answers)
 
 
 @pytest.fixture

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from envs.counterfactual import Pair
-from episodes.files import cache_entry, sha256_file
+from episodes.files import sha256_file
 from episodes.importing import Known, import_dataset
 from episodes.lerobot_layout import HEADER_PATH
 from episodes.store import Episodes, EpisodeStore
 from experiments.bench.schemas import OwnDataConfig, ValueBenchConfig
+from experiments.loop.cached import cached
 from experiments.loop.run_folder import digest
 from experiments.loop.stages import fit_latents
 from valuefns.bench.annotations import Annotation, read_csv
@@ -65,9 +66,7 @@ def own_data(data: OwnDataConfig, cache: str) -> Bench:
     else:
         known = Known(success=data.success, instruction=data.instruction or None)
         target = Path(cache) / "datasets" / f"own-{digest(_fingerprint(source), asdict(data))}"
-        with cache_entry(target):
-            store = EpisodeStore.open(target) if (target / HEADER_PATH).exists() else import_dataset(
-                source, target, known)  # fmt: skip
+        store = cached(target, HEADER_PATH, lambda target: import_dataset(source, target, known), EpisodeStore.open)
     return Bench(store, read_csv(Path(data.annotations), len(store)), {})
 
 
@@ -103,6 +102,8 @@ def trained(settings: ValueBenchConfig, name: str, bench: Bench) -> ValueFunctio
             shown = training_episodes(bench, settings.train_on, settings.train_tasks)
         return make_value(config, settings.latents, settings.seed, settings.device).fit(shown)
     store = training_episodes(bench, settings.train_on, settings.train_tasks)
+    if config.name in ("constant", "oracle"):  # without weights there is nothing to keep
+        return make_value(config, settings.latents).fit(store)
     return fitted(settings, config, store)
 
 
@@ -113,14 +114,12 @@ def fitted(settings: Any, config: Any, store: Episodes) -> ValueFunction:
     """
     place = Path(settings.cache) / "values" / digest(
         BENCH_FORMAT, "bench", store.content_hash, config, settings.latents, settings.seed)  # fmt: skip
-    weights = place / "model.safetensors"  # the last file that save writes
-    with cache_entry(place):
-        if weights.exists():
-            return load_value(place, settings.device)
+
+    def fit(place: Path) -> None:
         latents = fit_latents(settings, store) if reads_latents(config) else settings.latents
-        value = make_value(config, latents, settings.seed, settings.device).fit(store, place)
-        value.save(place)
-    return value
+        make_value(config, latents, settings.seed, settings.device).fit(store, place).save(place)
+
+    return cached(place, "model.safetensors", fit, lambda place: load_value(place, settings.device))
 
 
 def tested_of(bench: Bench) -> list[Annotation]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from episodes.files import cache_entry, refuse_link, remove, sha256_file
+from episodes.files import make_once, refuse_link, remove, sha256_file
 from episodes.fit import require_spec
 from episodes.intervals import bootstrap_mean
 from episodes.labels import Labels
@@ -43,28 +43,28 @@ def label(store: EpisodeStore, value: ValueFunction, value_hash: str) -> tuple[L
     path = store.path / "labels" / f"{value.name}-{value_hash[:12]}-{store.content_hash[:12]}.parquet"
     head = path.with_suffix(".json")
     refuse_link(path.parent, "a store's labels folder")
-    with cache_entry(path):
-        if path.exists() and head.exists():
-            failed = {int(k): v for k, v in read_json(head, dict, "delete it and label again")["failed"].items()}
-            return Labels.load(path, _kept(store, failed)), path, failed
-        values: list[np.ndarray] = []
-        failed = {}
-        for start in range(0, len(store), BLOCK):
-            part = path.with_suffix(f".part-{start // BLOCK:05d}.json")
-            if not part.exists():
-                write_json(part, [_scored(store, i, value) for i in range(start, min(start + BLOCK, len(store)))])
-            for i, made in enumerate(read_json(part, list, "delete it and label again"), start):
-                if isinstance(made, str):
-                    failed[store.index[i]["episode_index"]] = made
-                else:
-                    values.append(np.array(made, np.float32))
-            print(f"  {store.path.name}: {min(start + BLOCK, len(store))} of {len(store)} episodes", flush=True)
-        labels = Labels.from_arrays(_kept(store, failed), value.name, made_by_hash=value_hash, value=values)
-        labels.save(path)
-        write_json(head, {"failed": failed, "value": value.name, "scale": value.scale})
-        for part in path.parent.glob(f"{path.stem}.part-*.json"):
-            remove(part)
-    return labels, path, failed
+    make_once(path, lambda: path.exists() and head.exists(), lambda: _make(store, value, value_hash, path, head))
+    failed = {int(k): v for k, v in read_json(head, dict, "delete it and label again")["failed"].items()}
+    return Labels.load(path, _kept(store, failed)), path, failed
+
+
+def _make(store: EpisodeStore, value: ValueFunction, value_hash: str, path: Path, head: Path) -> None:
+    values: list[np.ndarray] = []
+    failed: dict[int, str] = {}
+    for start in range(0, len(store), BLOCK):
+        part = path.with_suffix(f".part-{start // BLOCK:05d}.json")
+        if not part.exists():
+            write_json(part, [_scored(store, i, value) for i in range(start, min(start + BLOCK, len(store)))])
+        for i, made in enumerate(read_json(part, list, "delete it and label again"), start):
+            if isinstance(made, str):
+                failed[store.index[i]["episode_index"]] = made
+            else:
+                values.append(np.array(made, np.float32))
+        print(f"  {store.path.name}: {min(start + BLOCK, len(store))} of {len(store)} episodes", flush=True)
+    Labels.from_arrays(_kept(store, failed), value.name, made_by_hash=value_hash, value=values).save(path)
+    write_json(head, {"failed": failed, "value": value.name, "scale": value.scale})
+    for part in path.parent.glob(f"{path.stem}.part-*.json"):
+        remove(part)
 
 
 def require_value(value: ValueFunction, store: EpisodeStore) -> None:

@@ -27,11 +27,13 @@ from envs.rollout import evaluate_trials, record, rollout
 from envs.simpler.catalogue import SimplerTask
 from envs.takeover import Takeover
 from episodes import seeds
-from episodes.files import cache_entry, write_atomic, writing
+from episodes.files import make_once, write_atomic, writing
 from episodes.labels import Labels
+from episodes.lerobot_layout import HEADER_PATH
 from episodes.store import Episodes, EpisodeStore
 from episodes.store_index import named
 from episodes.windows import DecodedCache
+from experiments.loop.cached import cached
 from experiments.loop.run_folder import digest, read_json, write_json
 from experiments.loop.schemas import RecapSimConfig, TaskConfig
 from experiments.studies.arms import TOKENS, Arm
@@ -95,25 +97,25 @@ def collect(settings: RecapSimConfig) -> EpisodeStore:
     address = digest(CACHE_FORMAT, settings.task, settings.collect, [seed_block.start, seed_block.stop])
     path = Path(settings.cache) / "datasets" / address
     make = partial(make_env, settings.task, settings.collect.max_steps)
-    header = path / "foresight" / "header.json"
-    if header.exists() and len(store := EpisodeStore.open(path)) >= settings.collect.episodes:
-        return store
-    with cache_entry(path):
-        if not header.exists():
+    begun = (path / HEADER_PATH).exists
+
+    def record_missing() -> None:
+        if not begun():
             env = make()
             EpisodeStore.create(path, env.spec_).close()
             env.close()
-        if len(EpisodeStore.open(path)) < settings.collect.episodes:
-            with EpisodeStore.open(path, "a") as writer:
-                record(
-                    make,
-                    partial(make_oracle, settings.collect.mix),
-                    [Trial(s) for s in seed_block],
-                    writer,
-                    source="oracle",
-                    workers=settings.workers,
-                    action_noise=settings.collect.action_noise,
-                )
+        with EpisodeStore.open(path, "a") as writer:
+            record(
+                make,
+                partial(make_oracle, settings.collect.mix),
+                [Trial(s) for s in seed_block],
+                writer,
+                source="oracle",
+                workers=settings.workers,
+                action_noise=settings.collect.action_noise,
+            )
+
+    make_once(path, lambda: begun() and len(EpisodeStore.open(path)) >= settings.collect.episodes, record_missing)
     return EpisodeStore.open(path)
 
 
@@ -122,15 +124,13 @@ def fit_latents(settings: RecapSimConfig, store: Episodes) -> LatentsConfig:
     encoder = LatentEncoder(settings.latents)
     if encoder.fitted:
         return settings.latents
-    folder = (
-        Path(settings.cache) / "latents" / digest(CACHE_FORMAT, store.content_hash, settings.latents, settings.seed)
-    )
-    if not (folder / "model.safetensors").exists():
-        with cache_entry(folder):
-            if not (folder / "model.safetensors").exists():
-                data = DecodedCache(store, Path(settings.cache) / "decoded")
-                encoder.fit(data.images, settings.seed, settings.device, folder).save(folder)
-    return latents_config(folder)
+    key = digest(CACHE_FORMAT, store.content_hash, settings.latents, settings.seed)
+
+    def fit(folder: Path) -> None:
+        data = DecodedCache(store, Path(settings.cache) / "decoded")
+        encoder.fit(data.images, settings.seed, settings.device, folder).save(folder)
+
+    return cached(Path(settings.cache) / "latents" / key, "model.safetensors", fit, latents_config)
 
 
 def save_values(path: Path, values: Sequence[np.ndarray]) -> None:
@@ -165,14 +165,12 @@ def score(
     latents = fit_latents(settings, store) if reads_latents(valuefn) else settings.latents
     key = digest(CACHE_FORMAT, store.content_hash, valuefn, settings.latents, settings.folds, settings.seed)
     place = folder or Path(settings.cache) / "values" / key
-    if not (place / "values.npz").exists():
-        with cache_entry(place):
-            if not (place / "values.npz").exists():
-                values = cross_fit(
-                    valuefn, latents, store, settings.folds, place, settings.seed, settings.device, workers
-                )
-                save_values(place / "values.npz", values)
-    loaded = load_values(place / "values.npz")
+
+    def fit(place: Path) -> None:
+        values = cross_fit(valuefn, latents, store, settings.folds, place, settings.seed, settings.device, workers)
+        save_values(place / "values.npz", values)
+
+    loaded = cached(place, "values.npz", fit, lambda place: load_values(place / "values.npz"))
     if [len(v) - 1 for v in loaded] != [row["length"] for row in store.index]:
         raise ValueError(f"{place / 'values.npz'}: not of the episodes in {store.path}; delete it and run again")
     return loaded, place

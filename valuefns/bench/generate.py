@@ -11,7 +11,8 @@ from pathlib import Path
 from envs.counterfactual import Pair, cached_pairs
 from envs.ledger import Trial
 from envs.rollout import record
-from episodes.files import cache_entry
+from episodes.files import make_once
+from episodes.lerobot_layout import HEADER_PATH
 from episodes.store import Episodes, EpisodeStore
 from valuefns.bench.annotations import Annotation, annotate
 from valuefns.bench.demonstrator import make_demonstrator, make_env
@@ -99,30 +100,35 @@ def generate(config: BenchConfig, path: Path, workers: int = 1) -> Bench:
     stay the same), so `path` must depend on every setting but the tasks and the counts. ValueError: a group that seldom
     comes out as planned.
     """
-    header = path / "foresight" / "header.json"
-    if header.exists() and complete(bench := read_bench(EpisodeStore.open(path), config), config):
-        return bench
-    with cache_entry(path):
-        if not header.exists():
-            env = make_env(config, config.tasks[0], 1)
-            longest = max(_limit(config, task, groups) for task in config.pace for groups in TOGETHER)
-            EpisodeStore.create(path, replace(env.spec_, env_id=ENV_ID, max_steps=longest)).close()
-            env.close()
-        for task in config.tasks:
-            for groups in TOGETHER:
-                while trials := missing(EpisodeStore.open(path), config, task, groups):
-                    print(f"  {task}: {len(trials)} episodes to record", flush=True)
-                    with EpisodeStore.open(path, "a") as writer:
-                        record(
-                            partial(make_env, config, task, _limit(config, task, groups)),
-                            partial(make_demonstrator, config),
-                            trials,
-                            writer,
-                            source="oracle",
-                            workers=min(workers, len(trials)),
-                            action_noise=config.action_noise,
-                        )
+    begun = (path / HEADER_PATH).exists
+
+    def done() -> bool:
+        return begun() and complete(read_bench(EpisodeStore.open(path), config), config)
+
+    make_once(path, done, lambda: _record_missing(config, path, workers))
     return read_bench(EpisodeStore.open(path), config)
+
+
+def _record_missing(config: BenchConfig, path: Path, workers: int) -> None:
+    if not (path / HEADER_PATH).exists():
+        env = make_env(config, config.tasks[0], 1)
+        longest = max(_limit(config, task, groups) for task in config.pace for groups in TOGETHER)
+        EpisodeStore.create(path, replace(env.spec_, env_id=ENV_ID, max_steps=longest)).close()
+        env.close()
+    for task in config.tasks:
+        for groups in TOGETHER:
+            while trials := missing(EpisodeStore.open(path), config, task, groups):
+                print(f"  {task}: {len(trials)} episodes to record", flush=True)
+                with EpisodeStore.open(path, "a") as writer:
+                    record(
+                        partial(make_env, config, task, _limit(config, task, groups)),
+                        partial(make_demonstrator, config),
+                        trials,
+                        writer,
+                        source="oracle",
+                        workers=min(workers, len(trials)),
+                        action_noise=config.action_noise,
+                    )
 
 
 def bench_pairs(config: BenchConfig, task: str, count: int, path: Path) -> list[Pair]:

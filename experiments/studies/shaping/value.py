@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from agents.settings import ExtractionConfig
-from episodes.files import cache_entry
 from episodes.store import EpisodeStore
+from experiments.loop.cached import cached
 from experiments.loop.run_folder import digest, read_json, write_json
 from experiments.loop.schemas import RecapSimConfig, ShapingStudyConfig
 from experiments.loop.stages import CACHE_FORMAT, collect, fit_latents
@@ -55,10 +56,10 @@ def prepare_value(settings: ShapingStudyConfig) -> ShapingValue:
         settings.task.hold_steps, BINS,
     )  # fmt: skip
     place = Path(settings.cache) / "shaping" / key
-    if not (place / "facts.json").exists():
-        with cache_entry(place):
-            if not (place / "facts.json").exists():
-                _train(data, store, place)
+    return cached(place, "facts.json", partial(_train, data, store), _kept)
+
+
+def _kept(place: Path) -> ShapingValue:
     facts = read_json(place / "facts.json", dict, "delete its folder and run the same command again")
     return ShapingValue(**(facts | {"pool": tuple(facts["pool"])}))
 
