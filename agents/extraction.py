@@ -2,8 +2,8 @@
 
     Labeller = (store, values) -> Labels     values: one float32 (T + 1,) per episode
 
-Every labeller is `label(store, values, config)`; LABELLERS maps its name to it. `weight` is the objective: a policy
-minimises sum_i w_i l_i / sum_i w_i, by weighting the loss or by drawing steps in proportion to their weight.
+Every labeller is `label(store, values, config)`; METHODS of agents/registry.py maps its name to it. `weight` is the
+objective: a policy minimises sum_i w_i l_i / sum_i w_i, by weighting the loss or by drawing steps in proportion to it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from agents.advantages import EQUAL, Values, advantages
 from agents.phases import Phase, of_steps, value_phases
+from agents.registry import METHODS
 from agents.settings import ExtractionConfig
 from episodes.labels import NEGATIVE, POSITIVE, Labels
 from episodes.store import Episodes
@@ -152,13 +153,11 @@ def _labels(store: Episodes, made_by: str, weight: npt.NDArray[Any], **columns: 
 
 
 Labeller = Callable[[Episodes, Sequence[np.ndarray], ExtractionConfig], Labels]
-LABELLERS: dict[str, Labeller] = {
-    f.__name__: f for f in (bc, filtered_bc, success_bc, success_filtered_bc, success_random, label_bc, awr, recap)
-}
 
 
 def labeller(name: str) -> Labeller:
-    """Return the labeller of a method; an unknown name is a ValueError that lists them."""
-    if name not in LABELLERS:
-        raise ValueError(f"method {name!r}: choose from {', '.join(LABELLERS)}")
-    return LABELLERS[name]
+    """Return the labeller of a method; an unknown name, or what cannot be called, is a ValueError."""
+    found: Labeller = METHODS.find(name)
+    if not callable(found):
+        raise ValueError(f"method {name}: {found!r} is no function label(store, values, config)")
+    return found

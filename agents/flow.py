@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +13,11 @@ from agents.flow_model import FlowModel
 from agents.policy import Policy
 from agents.settings import FlowConfig
 from episodes.fit import require_actions, require_observation
-from episodes.labels import NEGATIVE, NULL, POSITIVE, Labels
-from episodes.settings import from_json
+from episodes.labels import NULL, POSITIVE, Labels
 from episodes.store import Episodes
 from episodes.types import EnvSpec, Observation
 from episodes.windows import ActionWindows, DecodedCache
 from networks.augment import shift_images
-from networks.checkpoint import load_config, load_module, reading, save_module
 from networks.trainer import Trainer
 
 
@@ -30,7 +27,9 @@ class FlowPolicy(Policy):
     Usage: policy = FlowPolicy(FlowConfig(), store.spec, seed=0).fit(store, labels); chunk = policy.act([obs])
     """
 
-    name = "flow"
+    name = FlowConfig.name
+    settings = FlowConfig
+    model: FlowModel
 
     def __init__(self, config: FlowConfig, spec: EnvSpec, seed: int = 0, device: str = "cpu") -> None:
         super().__init__()
@@ -94,21 +93,3 @@ class FlowPolicy(Policy):
         low, high = np.array(self.spec.action_low, np.float32), np.array(self.spec.action_high, np.float32)
         chunks[asked] = np.clip(sampled.cpu().numpy(), low, high)
         return chunks
-
-    def save(self, folder: Path) -> None:
-        config = {"config": asdict(self.config), "indicator": self.indicator, "spec": self.spec.to_json()}
-        save_module(folder, self.model, {"kind": "flow"} | config)
-
-    @classmethod
-    def load(cls, folder: Path, device: str = "cpu") -> FlowPolicy:
-        """Load a policy saved here; another kind or architecture is a ValueError that names it."""
-        raw = load_config(folder)
-        if raw.get("kind") != "flow":
-            raise ValueError(f"policy {folder}: kind {raw.get('kind')!r} is not flow; name a folder of a flow policy")
-        with reading(folder):
-            policy = cls(from_json(FlowConfig, raw["config"]), EnvSpec.from_json(raw["spec"]), device=device)
-            policy.indicator = raw["indicator"]
-            if policy.indicator not in (NEGATIVE, POSITIVE, NULL):
-                raise ValueError(f"indicator is {policy.indicator!r}, expected 0, 1 or 2")
-            load_module(folder, policy.model)
-        return policy.eval()

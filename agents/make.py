@@ -5,12 +5,23 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from agents.policy import Policy
+from agents.registry import POLICIES
 from episodes.files import sha256_file
 from episodes.types import EnvSpec
 from networks.checkpoint import load_config
+
+if TYPE_CHECKING:
+    from agents.policy import Policy
+
+
+def policy_class(name: str) -> type[Policy]:
+    """The class behind a name; one that is no Policy is a ValueError."""
+    from agents.policy import Policy  # imports torch
+
+    found: type[Policy] = POLICIES.part(name, Policy)
+    return found
 
 
 def make_policy(config: Any, spec: EnvSpec, seed: int = 0, device: str = "cpu") -> Policy:
@@ -18,39 +29,25 @@ def make_policy(config: Any, spec: EnvSpec, seed: int = 0, device: str = "cpu") 
 
     Its weights are random, or the published ones where the settings name a checkpoint.
     """
-    if config.name == "flow":
-        from agents.flow import FlowPolicy
-
-        return FlowPolicy(config, spec, seed, device)
-    if config.name == "pi05":
-        from agents.pi05 import Pi05Policy
-
-        if config.checkpoint:
-            return Pi05Policy.from_pretrained(config, spec, device)
-        return Pi05Policy(config, spec, seed, device)
-    if config.name == "videovla":
-        from agents.videovla import VideoVlaPolicy
-
-        return VideoVlaPolicy(config, spec, seed, device)
-    raise ValueError(f"policy {config.name!r}: choose flow, pi05 or videovla")
+    return policy_class(config.name).make(config, spec, seed, device)
 
 
-def load_policy(folder: Path, device: str = "cpu") -> Policy:
-    """Load a policy from the folder it was saved in."""
-    kind = load_config(folder).get("kind")
-    if kind == "flow":
-        from agents.flow import FlowPolicy
+def load_policy(folder: Path, device: str = "cpu", kind: str = "") -> Policy:
+    """Load a policy from the folder it was saved in.
 
-        return FlowPolicy.load(folder, device)
-    if kind == "pi05":
-        from agents.pi05 import Pi05Policy
+    kind: its name, where the caller knows it. Without one the folder says, and then only a registered name will do:
+    a file must not choose what is imported.
+    """
+    if not kind:
+        kind = str(load_config(folder).get("kind"))
+        if kind not in POLICIES.names():
+            raise ValueError(f"policy {folder}: its kind {kind!r} is none of {', '.join(POLICIES.names())}")
+    return policy_class(kind).load(folder, device)
 
-        return Pi05Policy.load(folder, device)
-    if kind == "videovla":
-        from agents.videovla import VideoVlaPolicy
 
-        return VideoVlaPolicy.load(folder, device)
-    raise ValueError(f"policy {folder}: unknown kind {kind!r}; name the folder of a flow, pi05 or videovla policy")
+def planned_policy(config: Any, views: int, size: int) -> Any:
+    """What the planner builds for the policy that `config` describes; None for one that is too small to plan."""
+    return policy_class(config.name).planned(config, views, size)
 
 
 def continued_policy(folder: Path, config: Any, spec: EnvSpec, device: str = "cpu") -> Policy:
@@ -58,7 +55,7 @@ def continued_policy(folder: Path, config: Any, spec: EnvSpec, device: str = "cp
 
     Errors (ValueError): another kind of policy than `config` names, or one of another EnvSpec.
     """
-    policy = load_policy(folder, device)
+    policy = load_policy(folder, device, config.name if ":" in config.name else "")
     if policy.name != config.name:
         raise ValueError(f"policy {folder}: is {policy.name}, policy={config.name}; start from one of the same kind")
     policy.spec.require_same(spec, f"policy {folder}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +15,12 @@ from agents.pi05_text import prompt_tokens, state_bins
 from agents.policy import Policy
 from agents.settings import Pi05Config
 from episodes.fit import require_actions, require_observation
-from episodes.labels import NEGATIVE, NULL, POSITIVE, Labels
-from episodes.settings import from_json
+from episodes.labels import NULL, POSITIVE, Labels
 from episodes.store import Episodes
 from episodes.types import EnvSpec, Observation
 from episodes.windows import ActionWindows, DecodedCache
 from networks.augment import shift_images
-from networks.checkpoint import load_config, load_module, reading, save_module
+from networks.planned import ACTIONS, PROPRIO, Planned
 from networks.prompts import PromptTokenizer
 from networks.trainer import Trainer
 
@@ -33,7 +32,9 @@ class Pi05Policy(Policy):
     The constructor builds random weights; `from_pretrained` loads the published ones.
     """
 
-    name = "pi05"
+    name = Pi05Config.name
+    settings = Pi05Config
+    model: Pi05Model
     pretrained = ("model.paligemma", "model.gemma_expert")
 
     def __init__(self, config: Pi05Config, spec: EnvSpec, seed: int = 0, device: str = "cpu") -> None:
@@ -48,6 +49,10 @@ class Pi05Policy(Policy):
         self.model = Pi05Model(config, spec.proprio_dim, spec.action_dim).to(device)
         self.tokenizer = PromptTokenizer(config.tokenizer, config.max_tokens, config.tokenizer_revision, owner="pi05")
         self._noise: list[np.random.Generator] = []
+
+    @classmethod
+    def make(cls, config: Pi05Config, spec: EnvSpec, seed: int = 0, device: str = "cpu") -> Pi05Policy:
+        return cls.from_pretrained(config, spec, device) if config.checkpoint else cls(config, spec, seed, device)
 
     @classmethod
     def from_pretrained(cls, config: Pi05Config, spec: EnvSpec, device: str = "cpu") -> Pi05Policy:
@@ -130,23 +135,26 @@ class Pi05Policy(Policy):
         chunks[asked] = np.clip(sampled.cpu().numpy(), low, high)
         return chunks
 
-    def save(self, folder: Path) -> None:
-        config = {"config": asdict(self.config), "indicator": self.indicator, "spec": self.spec.to_json()}
-        save_module(folder, self.model, {"kind": "pi05"} | config)
-
     @classmethod
-    def load(cls, folder: Path, device: str = "cpu") -> Pi05Policy:
-        """Load a policy saved here; another kind or architecture is a ValueError that names it."""
-        raw = load_config(folder)
-        if raw.get("kind") != "pi05":
-            raise ValueError(f"policy {folder}: kind {raw.get('kind')!r} is not pi05; name a folder of a pi05 policy")
-        with reading(folder):
-            policy = cls(from_json(Pi05Config, raw["config"]), EnvSpec.from_json(raw["spec"]), device=device)
-            policy.indicator = raw["indicator"]
-            if policy.indicator not in (NEGATIVE, POSITIVE, NULL):
-                raise ValueError(f"indicator is {policy.indicator!r}, expected 0, 1 or 2")
-            load_module(folder, policy.model)
-        return policy.eval()
+    def planned(cls, config: Pi05Config, views: int, size: int) -> Planned:
+        small = replace(config, checkpoint="")
+
+        class Objective(Pi05Model):
+            def forward(self, batch: dict[str, Tensor]) -> Tensor:
+                return self.losses(batch, batch["indicator"])
+
+        def chunks(n: int) -> dict[str, Tensor]:
+            tokens = torch.zeros(n, 3, config.max_tokens, dtype=torch.long)
+            return {
+                "images": torch.zeros(n, views, size, size, 3, dtype=torch.uint8),
+                "tokens": tokens,
+                "tokens_mask": tokens == 0,
+                "actions": torch.zeros(n, config.chunk, ACTIONS),
+                "valid": torch.ones(n, config.chunk, dtype=torch.bool),
+                "indicator": torch.zeros(n, dtype=torch.long),
+            }
+
+        return Planned(cls.name, lambda: Objective(small, PROPRIO, ACTIONS), chunks, config.training, config.checkpoint)
 
     def _proprio_range(self) -> tuple[np.ndarray, np.ndarray]:
         return self.model.proprio_low.cpu().numpy(), self.model.proprio_high.cpu().numpy()

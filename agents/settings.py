@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import inf
+from typing import ClassVar
 
 from episodes.settings import require, require_one_of
 from episodes.types import WEIGHTINGS
@@ -16,6 +17,8 @@ TIMESTEPS = 1000
 @dataclass
 class FlowConfig:
     """Settings of the flow policy. Not from a paper: the small CPU baseline of this project, measured on Lift."""
+
+    made_by: ClassVar[str] = "agents.flow:FlowPolicy"
 
     name: str = "flow"
     chunk: int = 8  # K: actions per chunk
@@ -75,6 +78,8 @@ class ExpertShape:
 class Pi05Config:
     """Settings of the pi0.5-style policy; defaults: pi0.5 as openpi publishes it, fine-tuned as in WVM's RoboSuite."""
 
+    made_by: ClassVar[str] = "agents.pi05:Pi05Policy"
+
     name: str = "pi05"
     checkpoint: str = "lerobot/pi05_base"  # hub id or folder of the published weights; empty: random weights
     revision: str = "main"  # hub revision
@@ -106,6 +111,8 @@ class Pi05Config:
 @dataclass
 class VideoVlaConfig:
     """VideoVLA's settings; the defaults are the paper's for simulation (section 4, implementation details)."""
+
+    made_by: ClassVar[str] = "agents.videovla:VideoVlaPolicy"
 
     name: str = "videovla"
     cameras: list[str] = field(default_factory=list)  # side by side in every frame; empty: the first (paper: one view)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from agents.pi05 import quantile_range
 from agents.policy import Policy
@@ -19,14 +19,14 @@ from agents.videovla_model import VideoVlaModel
 from episodes.files import make_once
 from episodes.fit import require_actions, require_observation
 from episodes.labels import NEGATIVE, NULL, POSITIVE, Labels
-from episodes.settings import from_json
 from episodes.store import Episodes
 from episodes.types import EnvSpec, Observation
 from episodes.windows import ActionWindows, DecodedCache
-from networks.checkpoint import load_config, load_module, reading, save_module
+from networks.checkpoint import load_module, save_module
 from networks.clip_latents import address, apart, clip_latents, encode_views, vae_clips, views_of
 from networks.cogvideox import transformer_shape
 from networks.cogvideox_vae import VideoEncoder
+from networks.planned import ACTIONS, Planned
 from networks.text import T5Embedder
 from networks.trainer import Trainer
 
@@ -44,7 +44,9 @@ class VideoVlaPolicy(Policy):
     instruction (RECAP; ours), none without labels.
     """
 
-    name = "videovla"
+    name = VideoVlaConfig.name
+    settings = VideoVlaConfig
+    model: VideoVlaModel
 
     def __init__(self, config: VideoVlaConfig, spec: EnvSpec, seed: int = 0, device: str = "cpu") -> None:
         super().__init__()
@@ -185,28 +187,35 @@ class VideoVlaPolicy(Policy):
         views = apart(latents, len(self.cameras))
         return self.encoder.decode(views.flatten(0, 1)).unflatten(0, views.shape[:2]).cpu().numpy()
 
-    def save(self, folder: Path) -> None:
-        config = replace(
-            self.config,
-            transformer=transformer_shape(self.config.transformer, self.model.transformer),
-            vae=self.encoder.shape(),
-        )
-        facts: dict[str, Any] = {"kind": "videovla", "config": asdict(config), "indicator": self.indicator}
-        save_module(folder, self, facts | {"spec": self.spec.to_json(), "vae_fitted": self.encoder.fitted})
+    def saved(self) -> tuple[nn.Module, dict[str, Any]]:
+        """Transformer and VAE; a published text encoder stays in its own place."""
+        transformer = transformer_shape(self.config.transformer, self.model.transformer)
+        config = replace(self.config, transformer=transformer, vae=self.encoder.shape())
+        return self, {"config": asdict(config), "vae_fitted": self.encoder.fitted}
+
+    def restore(self, facts: dict[str, Any]) -> None:
+        self.encoder.fitted = facts["vae_fitted"]
 
     @classmethod
-    def load(cls, folder: Path, device: str = "cpu") -> VideoVlaPolicy:
-        """Load a policy saved here, transformer and VAE included; a published text encoder is read from its own place.
+    def planned(cls, config: VideoVlaConfig, views: int, size: int) -> Planned:
+        transformer = replace(config.transformer, checkpoint="")
+        own, side = replace(config, transformer=transformer), size // 8
+        wide = side * (len(config.cameras) or 1)
 
-        Another kind or architecture is a ValueError that names it.
-        """
-        raw = load_config(folder)
-        if raw.get("kind") != "videovla":
-            raise ValueError(f"policy {folder}: kind {raw.get('kind')!r} is not videovla; name another folder")
-        with reading(folder):
-            policy = cls(from_json(VideoVlaConfig, raw["config"]), EnvSpec.from_json(raw["spec"]), device=device)
-            policy.indicator, policy.encoder.fitted = raw["indicator"], raw["vae_fitted"]
-            if policy.indicator not in (NEGATIVE, POSITIVE, NULL):
-                raise ValueError(f"indicator is {policy.indicator!r}, expected 0, 1 or 2")
-            load_module(folder, policy)
-        return policy.eval()
+        class Denoising(VideoVlaModel):
+            pretrained = ("transformer",)
+
+            def forward(self, batch: dict[str, Tensor]) -> Tensor:
+                return self.losses(batch, batch["text"])
+
+        def futures(n: int) -> dict[str, Tensor]:
+            return {
+                "latents": torch.zeros(n, config.latents, transformer.channels, side, wide),
+                "text": torch.zeros(n, config.text.max_length, transformer.text_dim),
+                "actions": torch.zeros(n, config.chunk, ACTIONS),
+                "valid": torch.ones(n, config.chunk, dtype=torch.bool),
+            }
+
+        return Planned(
+            cls.name, lambda: Denoising(own, ACTIONS), futures, config.training, config.transformer.checkpoint
+        )

@@ -37,15 +37,17 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from agents.make import planned_policy
 from agents.videovla_model import VideoVlaModel
 from experiments.loop import schemas
-from experiments.models.plan import ACTIONS, PROPRIO, Planned, latent_channels, planned_policy, planned_value
 from networks.clips import side_by_side
 from networks.cogvideox import diffusion_schedule
 from networks.cogvideox_vae import VideoEncoder
 from networks.latents import LatentEncoder
 from networks.memory import GIB
+from networks.planned import ACTIONS, PROPRIO, Planned
 from networks.trainer import Trainer
+from valuefns.make import planned_value
 
 PEAKS = {"H200": (989e12, 4.8e12), "H100": (989e12, 3.35e12), "A100": (312e12, 2.0e12)}
 """Dense bfloat16 operations per second and bytes per second, of NVIDIA's data sheets (SXM)."""
@@ -120,7 +122,7 @@ def inference(c: Case, model: Any, device: str) -> tuple[Infer, Infer, int]:
         encoder, seen = half(LatentEncoder(c.latents), device), pictures(c.views)
         q, words = torch.zeros(1, PROPRIO, device=device), text(model.config.wan.text_dim)
         side = c.size // 16
-        noise = model.noise(c.views, (latent_channels(c.latents), side, side)).to(device)
+        noise = model.noise(c.views, (c.latents.width, side, side)).to(device)
 
         def frame() -> Tensor:
             return encoder.encode(seen)[None]

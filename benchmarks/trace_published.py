@@ -18,11 +18,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 from torch import Tensor, nn
 
+from agents.make import planned_policy
 from agents.settings import Pi05Config
-from experiments.models.plan import Planned, planned_policy, planned_value
 from networks.memory import GIB
+from networks.planned import Planned
 from networks.planner import footprint
 from networks.settings import LatentsConfig, TrainerConfig
+from valuefns.make import planned_value
 from valuefns.settings import DistributionalConfig, ViVaConfig, WVMConfig
 
 VIEWS, PIXELS = 2, 224

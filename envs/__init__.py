@@ -5,18 +5,51 @@
 
 from gymnasium.envs.registration import register, registry
 
-from envs.simpler.catalogue import SIMPLER_TASKS
-from envs.tasks import TASKS
+from envs.simpler.catalogue import SIMPLER_TASKS, SimplerTask
+from envs.tasks import TASKS, Task
+from episodes.registry import Registry
 from episodes.stopping import catch_interrupts
 
 catch_interrupts()
 
-for _task in TASKS.values():
-    if _task.env_id not in registry:
-        register(id=_task.env_id, entry_point="envs.robosuite_env:RoboSuiteEnv", kwargs={"task": _task.name})
+OFFERED = Registry("task", "foresight.tasks", TASKS)
+"""Every robosuite task by name, those of installed packages too."""
 
-for _simpler in SIMPLER_TASKS.values():
-    if _simpler.env_id not in registry:
-        register(id=_simpler.env_id, entry_point="envs.simpler.env:SimplerEnv", kwargs={"task": _simpler.name})
 
-__all__ = ["SIMPLER_TASKS", "TASKS"]
+def _register(task: Task | SimplerTask) -> None:
+    simpler = isinstance(task, SimplerTask)
+    entry_point = "envs.simpler.env:SimplerEnv" if simpler else "envs.robosuite_env:RoboSuiteEnv"
+    if task.env_id not in registry:
+        known = simpler or task.name in TASKS
+        register(id=task.env_id, entry_point=entry_point, kwargs={"task": task.name if known else task})
+
+
+_OWN: dict[str, Task | SimplerTask] = {}  # by Gymnasium id
+_OWN |= {task.env_id: task for task in TASKS.values()}
+_OWN |= {task.env_id: task for task in SIMPLER_TASKS.values()}
+for _task in _OWN.values():
+    _register(_task)
+
+
+def offered_task(name: str) -> Task:
+    """The robosuite task of a name, of an installed package's name, or at module:attribute; registers its id."""
+    task = OFFERED.find(name)
+    if not isinstance(task, Task):
+        raise ValueError(f"task {name}: {task!r} is no envs.tasks:Task")
+    _register(task)
+    return task
+
+
+def find_task(env_id: str) -> Task | SimplerTask:
+    """The task of a Gymnasium id, or at module:attribute; an unknown one is a ValueError that lists those there are."""
+    if env_id in _OWN:
+        return _OWN[env_id]
+    if ":" in env_id:
+        return offered_task(env_id)
+    for name in OFFERED.names():
+        if name not in TASKS and (task := offered_task(name)).env_id == env_id:
+            return task
+    raise ValueError(f"task.env_id={env_id!r}: no environment of this name; known are {', '.join(_OWN)}")
+
+
+__all__ = ["OFFERED", "SIMPLER_TASKS", "TASKS", "find_task", "offered_task"]

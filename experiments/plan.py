@@ -19,12 +19,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
+from agents.make import planned_policy
 from episodes.stopping import refusing
 from experiments.loop import schemas
 from experiments.loop.schemas import PlanConfig
-from experiments.models.plan import Planned, planned_policy, planned_value
 from networks.memory import GIB
+from networks.planned import Planned
 from networks.planner import Footprint, footprint, table
+from valuefns.make import planned_value
 
 schemas.register()
 

@@ -29,7 +29,8 @@ from experiments.loop.pinned import pin
 from experiments.loop.run_folder import environment, write_json
 from experiments.loop.schemas import TrainConfig
 from networks.latents import require_size
-from valuefns.make import make_value, reads_latents
+from valuefns.make import make_value
+from valuefns.registry import reads_latents
 
 schemas.register()
 

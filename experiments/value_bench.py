@@ -31,7 +31,7 @@ from experiments.loop.run_folder import RunFolder, write_json
 from experiments.report.bench_page import draw_bench_videos, write_bench_report
 from valuefns.bench.annotations import write_csv
 from valuefns.bench.scorecard import ModelScores, headline, rows_of, score_model
-from valuefns.make import reads_latents
+from valuefns.registry import reads_latents
 
 bench_schemas.register()
 

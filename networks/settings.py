@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from math import inf
 
@@ -147,4 +146,9 @@ class LatentsConfig:
     checkpoint: str = ""  # folder of an encoder fitted here
 
     def __post_init__(self) -> None:
-        require(self, kl_weight=(0, math.inf), channels=(1, 768))
+        require(self, kl_weight=(0, inf), channels=(1, 768))
+
+    @property
+    def width(self) -> int:
+        """C', the channels of a latent frame."""
+        return self.vae.z_dim if self.name == "wan_vae" else self.channels

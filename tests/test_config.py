@@ -11,7 +11,7 @@ from hydra.errors import ConfigCompositionException
 
 from experiments.loop import schemas
 from experiments.loop.schemas import CONF, RecapSimConfig, resolve
-from valuefns.make import reads_latents
+from valuefns.registry import reads_latents
 
 ROOT = Path(__file__).parent.parent
 

@@ -11,7 +11,6 @@ from made_lift import SPEC, made_episode, made_store
 
 from agents.advantages import advantages
 from agents.extraction import (
-    LABELLERS,
     awr,
     best,
     filtered_bc,
@@ -23,6 +22,7 @@ from agents.extraction import (
     success_random,
 )
 from agents.phases import of_steps, progress_phases, value_phases
+from agents.registry import METHODS
 from agents.settings import AdvantageConfig, ExtractionConfig
 from episodes.labels import NEGATIVE, POSITIVE, Labels
 from episodes.returns import recap_return, viva_return
@@ -265,6 +265,6 @@ def test_one_step_episodes_and_short_ones_have_labels(tmp_path: Path) -> None:
     store.append([made_episode(0, 1), made_episode(1, 2), made_episode(2, 1, success=False), made_episode(3, 9)])
     for kind in ("n_step", "gae", "chunk"):
         settings = dataclasses.replace(TINY, advantage=AdvantageConfig(kind, 5, smoothing=21, time_cost="task"))
-        for method in LABELLERS.values():
+        for method in map(labeller, METHODS.names()):
             labels = method(store, values(store), settings)
             assert np.isfinite(labels.columns["weight"]).all() and list(labels.lengths) == [1, 2, 1, 9]

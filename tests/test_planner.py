@@ -10,13 +10,15 @@ import tiny
 import torch
 from test_config import composed
 
-from experiments.models.plan import Planned, planned_policy, planned_value
+from agents.make import planned_policy
 from experiments.plan import describe
 from networks import planner
 from networks.memory import GIB
+from networks.planned import Planned
 from networks.planner import WAYS, Footprint, Line, footprint, table
 from networks.settings import LatentsConfig, ScaleConfig
 from networks.trainer import Trainer
+from valuefns.make import planned_value
 from valuefns.settings import WVMConfig
 
 

@@ -21,7 +21,8 @@ class ConstantValue(ValueFunction):
     all in the rewards. Ours; whatever a learned value adds must show against it.
     """
 
-    name = "constant"
+    name = ConstantConfig.name
+    settings = ConstantConfig
 
     def __init__(self, config: ConstantConfig | None = None) -> None:
         self.config = config or ConstantConfig()

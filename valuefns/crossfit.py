@@ -42,7 +42,7 @@ def run_fold(job: FoldJob) -> list[np.ndarray]:
     """
     store = EpisodeStore.open(job.store)
     if (job.folder / "model.safetensors").exists():  # the last file that save writes
-        value = load_value(job.folder, job.device)
+        value = load_value(job.folder, job.device, job.config.name)
     else:
         value = make_value(job.config, job.latents, job.seed, job.device).fit(store.select(job.train), job.folder)
         value.save(job.folder)

@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from episodes.returns import recap_return, viva_return
-from episodes.settings import from_json
 from episodes.store import Episodes
 from episodes.types import EnvSpec, Episode
 from episodes.windows import DecodedCache
 from networks.augment import shift_images
-from networks.checkpoint import load_config, load_module, reading, save_module
+from networks.planned import Planned
 from networks.prompts import PromptTokenizer
+from networks.settings import LatentsConfig
 from networks.trainer import Trainer
 from valuefns.distributional_model import DistributionalModel
 from valuefns.framewise import FrameStream
-from valuefns.protocol import ValueFunction, ValueStream
+from valuefns.learned import LearnedValue
+from valuefns.protocol import ValueStream
 from valuefns.settings import DistributionalConfig
 from valuefns.views import episode_views, require_finite, require_pictures
 
 
-class Distributional(ValueFunction):
+class Distributional(LearnedValue):
     """The VLM-based value of pi*0.6 (RECAP), the baseline of ViVa: V = sum_b p_b c_b over 201 bins, one frame.
 
     The bins span [-1, 0]. scale "viva": V - 1 of ViVa's return, exposed as V in (0, 1]. scale "recap": minus the steps
@@ -34,22 +36,28 @@ class Distributional(ValueFunction):
     Usage: value = Distributional(config, seed=0).fit(store); value.score(store[0])  # float32 (T + 1,)
     """
 
-    name = "distributional"
+    name = DistributionalConfig.name
+    settings = DistributionalConfig
+    model: DistributionalModel | None
 
     def __init__(self, config: DistributionalConfig, seed: int = 0, device: str = "cpu") -> None:
         self.config, self.seed, self.device, self.scale = config, seed, device, config.scale
         self.tokenizer = PromptTokenizer(
             config.tokenizer, config.max_tokens, config.tokenizer_revision, "left", "distributional"
         )
-        self.spec: EnvSpec | None = None
-        self.model: DistributionalModel | None = None
+
+    @classmethod
+    def make(
+        cls, config: DistributionalConfig, latents: LatentsConfig, seed: int = 0, device: str = "cpu"
+    ) -> Distributional:
+        return cls(config, seed, device)
 
     def fit(self, store: Episodes, folder: Path | None = None) -> Distributional:
         self.spec = store.spec
         batches = _Batches(store, self.tokenizer, self.config, self.seed)
         require_pictures(batches.data.images, store.spec.cameras, "distributional, fit")
         torch.manual_seed(self.seed)
-        self.model = DistributionalModel(self.config).to(self.device)
+        self.model = self.network(store.spec).to(self.device)
         Trainer(self.config.training, folder, "distributional", self.seed, self.device).fit(self.model, batches)
         return self
 
@@ -77,28 +85,25 @@ class Distributional(ValueFunction):
 
         return FrameStream(n, self.spec, read, "distributional", proprio=False)
 
-    def save(self, folder: Path) -> None:
-        assert self.model is not None and self.spec is not None, "fit or load the value first"
-        facts = {"kind": "distributional", "config": asdict(self.config), "spec": self.spec.to_json()}
-        save_module(folder, self.model, facts)
+    def network(self, spec: EnvSpec) -> DistributionalModel:
+        return DistributionalModel(self.config)
 
     @classmethod
-    def load(cls, folder: Path, device: str = "cpu") -> Distributional:
-        """Load a value saved here; a damaged or foreign folder is a ValueError that names it."""
-        raw = load_config(folder)
-        kind = raw.get("kind")
-        if kind != "distributional":
-            raise ValueError(f"value {folder}: kind {kind!r} is not distributional; name the folder of such a value")
-        with reading(folder):
-            config = from_json(DistributionalConfig, raw["config"])
-            here = replace(config.encoder, checkpoint="", vision_checkpoint="", language_checkpoint="")
-            config = replace(config, encoder=here)  # its weights are here
-            value = cls(config, device=device)
-            value.spec = EnvSpec.from_json(raw["spec"])
-            value.model = DistributionalModel(config).to(device)
-            load_module(folder, value.model)
-            value.model.eval()
-        return value
+    def without_sources(cls, config: DistributionalConfig) -> DistributionalConfig:
+        encoder = replace(config.encoder, checkpoint="", vision_checkpoint="", language_checkpoint="")
+        return replace(config, encoder=encoder)
+
+    @classmethod
+    def planned(cls, config: DistributionalConfig, latents: LatentsConfig, views: int, size: int) -> Planned:
+        small = cls.without_sources(config)
+
+        def pictures(n: int) -> dict[str, Tensor]:
+            images = torch.zeros(n, views, size, size, 3, dtype=torch.uint8)
+            tokens = torch.zeros(n, 32, dtype=torch.long)  # an instruction's length
+            return {"images": images, "tokens": tokens, "real": tokens == 0, "returns": torch.zeros(n)}
+
+        source = config.encoder.checkpoint or config.encoder.vision_checkpoint
+        return Planned(cls.name, lambda: DistributionalModel(small), pictures, config.training, source)
 
 
 class _Batches:

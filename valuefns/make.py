@@ -1,4 +1,4 @@
-"""From settings to a value function; heavy classes are imported only when asked for."""
+"""From settings to a value function; what a name stands for is imported only when asked for."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import Any
 from networks.checkpoint import load_config
 from networks.settings import LatentsConfig
 from valuefns.protocol import ValueFunction
+from valuefns.registry import VALUES
 
 
-def reads_latents(config: Any) -> bool:
-    """Whether the value that `config` describes reads latent frames (`needs_latents` of its settings class)."""
-    return bool(getattr(config, "needs_latents", False))
+def value_class(name: str) -> type[ValueFunction]:
+    """The class behind a name; one that is no ValueFunction is a ValueError."""
+    found: type[ValueFunction] = VALUES.part(name, ValueFunction)
+    return found
 
 
 def make_value(config: Any, latents: LatentsConfig, seed: int = 0, device: str = "cpu") -> ValueFunction:
@@ -20,57 +22,26 @@ def make_value(config: Any, latents: LatentsConfig, seed: int = 0, device: str =
 
     `latents` is for values that read latent frames; the others ignore it.
     """
-    if config.name == "viva":
-        from valuefns.viva import ViVa
-
-        return ViVa(config, latents, seed, device)
-    if config.name == "wvm":
-        from valuefns.wvm import WVM
-
-        return WVM(config, latents, seed, device)
-    if config.name == "distributional":
-        from valuefns.distributional import Distributional
-
-        return Distributional(config, seed, device)
-    if config.name == "constant":
-        from valuefns.constant import ConstantValue
-
-        return ConstantValue(config)
-    if config.name == "oracle":
-        from valuefns.oracle import OracleValue
-
-        return OracleValue(config)
-    if config.name in ("clock", "random", "progress"):
-        from valuefns.bench.probes import PROBES
-
-        return PROBES[config.name]()
-    if config.name == "gvl":
-        from valuefns.gvl.method import GVL
-
-        return GVL(config, device)
-    if config.name in ("topreward", "roboreward"):
-        from valuefns.gvl import prefixes
-
-        return (prefixes.TopReward if config.name == "topreward" else prefixes.RoboReward)(config, device)
-    raise ValueError(
-        f"valuefn {config.name!r}: choose viva, wvm, distributional, constant, oracle, gvl, topreward, "
-        "roboreward, clock, random or progress"
-    )
+    return value_class(config.name).make(config, latents, seed, device)
 
 
-def load_value(folder: Path, device: str = "cpu") -> ValueFunction:
-    """Load a learned value function from the folder it was saved in."""
-    kind = load_config(folder).get("kind")
-    if kind == "viva":
-        from valuefns.viva import ViVa
+def load_value(folder: Path, device: str = "cpu", kind: str = "") -> ValueFunction:
+    """Load a learned value function from the folder it was saved in.
 
-        return ViVa.load(folder, device)
-    if kind == "wvm":
-        from valuefns.wvm import WVM
+    kind: its name, where the caller knows it. Without one the folder says, and then only a registered name will do:
+    a file must not choose what is imported.
+    """
+    if not kind:
+        kind = str(load_config(folder).get("kind"))
+        if kind not in VALUES.names():
+            raise ValueError(f"value {folder}: its kind {kind!r} is none of {', '.join(VALUES.names())}")
+    found: Any = value_class(kind)
+    if not hasattr(found, "load"):
+        raise ValueError(f"value {folder}: {kind} has no `load(folder, device)`; give its class one, beside `save`")
+    loaded: ValueFunction = found.load(folder, device)
+    return loaded
 
-        return WVM.load(folder, device)
-    if kind == "distributional":
-        from valuefns.distributional import Distributional
 
-        return Distributional.load(folder, device)
-    raise ValueError(f"value {folder}: unknown kind {kind!r}; name the folder of a viva, wvm or distributional value")
+def planned_value(config: Any, latents: LatentsConfig, views: int, size: int) -> Any:
+    """What the planner builds for the value that `config` describes; None for one without parameters to train."""
+    return value_class(config.name).planned(config, latents, views, size)

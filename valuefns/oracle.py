@@ -24,7 +24,8 @@ class OracleValue(ValueFunction):
     default. Errors (ValueError): no success to fit, an episode whose progress is unknown.
     """
 
-    name = "oracle"
+    name = OracleConfig.name
+    settings = OracleConfig
 
     def __init__(self, config: OracleConfig | None = None) -> None:
         self.config = config or OracleConfig()

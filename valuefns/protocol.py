@@ -5,12 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 
 from episodes.store import Episodes
 from episodes.types import Episode, Observation
+from networks.settings import LatentsConfig
 
 
 class ValueStream(Protocol):
@@ -36,11 +37,17 @@ class ValueFunction(ABC):
     reads_proprio: whether it sees the state, too.
     """
 
+    settings: ClassVar[type[Any] | None] = None  # dataclass of its settings; None: it has none
     name: str
     scale: str = "viva"
     history: int = 1
     fps: float | None = None
     reads_proprio: bool = False
+
+    @classmethod
+    def make(cls, config: Any, latents: LatentsConfig, seed: int = 0, device: str = "cpu") -> Self:
+        """Build the untrained value of `config`, an instance of `settings`; `latents` says what makes latent frames."""
+        return cls(config) if cls.settings is not None else cls()  # type: ignore[call-arg]
 
     @abstractmethod
     def fit(self, store: Episodes, folder: Path | None = None) -> ValueFunction:
@@ -57,6 +64,11 @@ class ValueFunction(ABC):
     def stream(self, n: int) -> ValueStream:
         """Return a causal reader for n environments; a value that knows the episode's outcome has none."""
         raise ValueError(f"value {self.name!r} needs a finished episode, so it cannot be read online; use viva")
+
+    @classmethod
+    def planned(cls, config: Any, latents: LatentsConfig, views: int, size: int) -> Any:
+        """What the planner needs to size its training (`networks.planned.Planned`); None: nothing large to train."""
+        return None
 
     def save(self, folder: Path) -> None:  # noqa: B027  nothing to write is the rule, not an omission
         """Write everything `load_value` needs to `folder`; nothing for a value without parameters."""

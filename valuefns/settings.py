@@ -14,6 +14,7 @@ from networks.settings import STRIDE, TextConfig, TrainerConfig, WanConfig
 class ViVaConfig:
     """ViVa's settings; the defaults are the paper's (sections 3.2, 3.3 and 4.2)."""
 
+    made_by: ClassVar[str] = "valuefns.viva:ViVa"
     needs_latents: ClassVar[bool] = True
 
     name: str = "viva"
@@ -48,6 +49,7 @@ class ViVaConfig:
 class WVMConfig:
     """WVM's settings; the defaults are the paper's (table A.1). Rows of its table 4 are the switches marked so."""
 
+    made_by: ClassVar[str] = "valuefns.wvm:WVM"
     needs_latents: ClassVar[bool] = True
 
     name: str = "wvm"
@@ -133,6 +135,8 @@ class GemmaShape:
 class DistributionalConfig:
     """Settings of the distributional value; the defaults are pi*0.6's where it gives one (section IV)."""
 
+    made_by: ClassVar[str] = "valuefns.distributional:Distributional"
+
     name: str = "distributional"
     bins: int = 201  # K
     scale: str = "viva"  # viva: V - 1 of ViVa's return, like for like; recap: steps to go as a share of the time limit
@@ -148,10 +152,17 @@ class DistributionalConfig:
         require(self, bins=(2, inf), c_fail=(0, inf), max_tokens=(1, inf), image_shift=(0, inf))
         require_one_of(self, scale=("viva", "recap"))
 
+    @property
+    def exposed_scale(self) -> str:
+        """The scale of the values (`ValueFunction.scale`)."""
+        return self.scale
+
 
 @dataclass
 class ConstantConfig:
     """Settings of the constant value: none; it is fitted."""
+
+    made_by: ClassVar[str] = "valuefns.constant:ConstantValue"
 
     name: str = "constant"
 
@@ -159,6 +170,8 @@ class ConstantConfig:
 @dataclass
 class OracleConfig:
     """Settings of the oracle value: none; it is fitted."""
+
+    made_by: ClassVar[str] = "valuefns.oracle:OracleValue"
 
     name: str = "oracle"
     format: int = 2  # no choice: what these settings compute, and so part of every hash they are in
@@ -168,7 +181,27 @@ class OracleConfig:
 
 
 @dataclass
-class ProbeConfig:
-    """Settings of a probe: its name."""
+class ClockConfig:
+    """Settings of the clock: none."""
+
+    made_by: ClassVar[str] = "valuefns.bench.probes:ClockValue"
 
     name: str = "clock"
+
+
+@dataclass
+class RandomConfig:
+    """Settings of the random value: none."""
+
+    made_by: ClassVar[str] = "valuefns.bench.probes:RandomValue"
+
+    name: str = "random"
+
+
+@dataclass
+class ProgressConfig:
+    """Settings of the simulator's own progress: none."""
+
+    made_by: ClassVar[str] = "valuefns.bench.probes:ProgressValue"
+
+    name: str = "progress"

@@ -3,45 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from episodes.returns import viva_cost_to_go
-from episodes.settings import from_json
 from episodes.store import Episodes
 from episodes.types import EnvSpec, Episode
 from episodes.windows import DecodedCache
-from networks.checkpoint import load_config, load_module, reading, save_module
-from networks.latents import LatentEncoder, encode_frames, latents_config
+from networks.latents import LatentEncoder, encode_frames
+from networks.planned import PROPRIO, Planned, planned_channels
 from networks.settings import LatentsConfig
 from networks.text import TextEmbedder
 from networks.trainer import Trainer
 from valuefns.framewise import FrameStream
-from valuefns.protocol import ValueFunction, ValueStream
+from valuefns.learned import LearnedValue
+from valuefns.protocol import ValueStream
 from valuefns.settings import ViVaConfig
 from valuefns.views import episode_views, require_pictures
 from valuefns.viva_model import ViVaModel
 
 
-class ViVa(ValueFunction):
+class ViVa(LearnedValue):
     """ViVa (arXiv 2604.08168) as a value function: V = 1 - G/2 in (0, 1], one frame, no history.
 
     Usage: value = ViVa(config, latents, seed=0).fit(store); value.score(store[0])  # float32 (T + 1,)
     """
 
-    name = "viva"
+    name = ViVaConfig.name
+    settings = ViVaConfig
+    encoder: LatentEncoder
+    model: ViVaModel | None
     reads_proprio = True
 
     def __init__(self, config: ViVaConfig, latents: LatentsConfig, seed: int = 0, device: str = "cpu") -> None:
         self.config, self.seed, self.device = config, seed, device
         self.encoder = LatentEncoder(latents).to(device)
         self.text = TextEmbedder(config.text)
-        self.spec: EnvSpec | None = None
-        self.model: ViVaModel | None = None
+
+    @classmethod
+    def make(cls, config: ViVaConfig, latents: LatentsConfig, seed: int = 0, device: str = "cpu") -> ViVa:
+        return cls(config, latents, seed, device)
 
     def fit(self, store: Episodes, folder: Path | None = None) -> ViVa:
         config = self.config
@@ -60,7 +66,7 @@ class ViVa(ValueFunction):
             self.encoder, data.images, config.image_shift, config.shifted_copies, self.seed, alike=alike
         )
         torch.manual_seed(self.seed)
-        self.model = ViVaModel(config, store.spec.proprio_dim).to(self.device)
+        self.model = self.network(store.spec).to(self.device)
         self.model.proprio_low.copy_(torch.as_tensor(data.proprio.min(0)))
         self.model.proprio_high.copy_(torch.as_tensor(data.proprio.max(0)))
         batches = _Batches(store, data, latents, self.text, config, self.seed)
@@ -95,31 +101,34 @@ class ViVa(ValueFunction):
         assert self.spec is not None, "fit or load the value first"
         return FrameStream(n, self.spec, lambda *read: self._values(*read)[0], "viva")
 
-    def save(self, folder: Path) -> None:
-        assert self.model is not None and self.spec is not None, "fit or load the value first"
-        self.encoder.save(folder / "latents")
-        save_module(folder, self.model, {"kind": "viva", "config": asdict(self.config), "spec": self.spec.to_json()})
+    def network(self, spec: EnvSpec) -> ViVaModel:
+        return ViVaModel(self.config, spec.proprio_dim)
 
     @classmethod
-    def load(cls, folder: Path, device: str = "cpu") -> ViVa:
-        """Load a value saved here; a damaged or foreign folder is a ValueError that names it."""
-        raw = load_config(folder)
-        if raw.get("kind") != "viva":
-            raise ValueError(f"value {folder}: kind {raw.get('kind')!r} is not viva; name a folder of a viva value")
-        with reading(folder):
-            config = from_json(ViVaConfig, raw["config"])
-            if "format" not in raw["config"]:
-                raise ValueError(
-                    f"checkpoint {folder}: of an older format, which padded proprioception along the rows of a latent "
-                    "frame (now along its channels); train this value again"
-                )
-            config = replace(config, wan=replace(config.wan, checkpoint=""))  # its weights are here
-            value = cls(config, latents_config(folder / "latents"), device=device)
-            value.spec = EnvSpec.from_json(raw["spec"])
-            value.model = ViVaModel(value.config, value.spec.proprio_dim).to(device)
-            load_module(folder, value.model)
-            value.model.eval()
-        return value
+    def without_sources(cls, config: ViVaConfig) -> ViVaConfig:
+        return replace(config, wan=replace(config.wan, checkpoint=""))
+
+    @classmethod
+    def require_readable(cls, config: dict[str, Any], folder: Path) -> None:
+        if "format" not in config:
+            raise ValueError(
+                f"checkpoint {folder}: of an older format, which padded proprioception along the rows of a latent "
+                "frame (now along its channels); train this value again"
+            )
+
+    @classmethod
+    def planned(cls, config: ViVaConfig, latents: LatentsConfig, views: int, size: int) -> Planned:
+        wan = config.wan
+        small = replace(config, wan=replace(wan, checkpoint="", channels=planned_channels(wan, latents)))
+        side = size // 16
+
+        def frames(n: int) -> dict[str, Tensor]:
+            latent = torch.zeros(n, views, small.wan.channels, side, side)
+            batch = {"latents": latent, "proprio": torch.zeros(n, PROPRIO), "future_proprio": torch.zeros(n, PROPRIO)}
+            batch |= {"cost_to_go": torch.zeros(n), "text": torch.zeros(n, config.text.max_length, wan.text_dim)}
+            return batch | ({"future_latents": latent} if config.future_image else {})
+
+        return Planned(cls.name, lambda: ViVaModel(small, PROPRIO), frames, config.training, wan.checkpoint)
 
 
 class _Batches:

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from episodes.settings import from_json
 from episodes.store import Episodes
 from episodes.types import EnvSpec, Episode, Observation
 from episodes.windows import DecodedCache
-from networks.checkpoint import load_config, load_module, reading, save_module
 from networks.clips import ClipBank, clip_channels, encode_clips
-from networks.latents import LatentEncoder, latents_config
+from networks.latents import LatentEncoder
 from networks.mot import Keys
-from networks.settings import LatentsConfig
+from networks.planned import Planned, planned_channels
+from networks.settings import STRIDE, LatentsConfig
 from networks.text import TextEmbedder
 from networks.trainer import Trainer
-from valuefns.protocol import ValueFunction, ValueStream
+from valuefns.learned import LearnedValue
+from valuefns.protocol import ValueStream
 from valuefns.settings import WVMConfig
 from valuefns.views import episode_views, observed_views, require_finite, require_pictures
 from valuefns.wvm_model import WVMModel
@@ -34,7 +34,7 @@ SAME = 1e-4
 """Progress: a prefix that changes by less is not read again."""
 
 
-class WVM(ValueFunction):
+class WVM(LearnedValue):
     """WVM (Wang et al., 2026) as a value function, in ViVa's scale: V = (1 + progress) / 2, a start 1/2 and an end 1.
 
     Usage: value = WVM(config, latents, seed=0).fit(store); value.score(store[0])  # float32 (T + 1,)
@@ -42,7 +42,10 @@ class WVM(ValueFunction):
     frames are interpolated (or held: causal); a prefix that changes by less than SAME is not read again.
     """
 
-    name = "wvm"
+    name = WVMConfig.name
+    settings = WVMConfig
+    encoder: LatentEncoder
+    model: WVMModel | None
 
     def __init__(self, config: WVMConfig, latents: LatentsConfig, seed: int = 0, device: str = "cpu") -> None:
         self.config, self.seed, self.device = config, seed, device
@@ -51,8 +54,10 @@ class WVM(ValueFunction):
         if not config.wan.checkpoint:
             config = self.config = replace(config, wan=replace(config.wan, channels=clip_channels(self.encoder)))
         self.text = TextEmbedder(config.text)
-        self.spec: EnvSpec | None = None
-        self.model: WVMModel | None = None
+
+    @classmethod
+    def make(cls, config: WVMConfig, latents: LatentsConfig, seed: int = 0, device: str = "cpu") -> WVM:
+        return cls(config, latents, seed, device)
 
     def fit(self, store: Episodes, folder: Path | None = None) -> WVM:
         config = self.config
@@ -65,7 +70,7 @@ class WVM(ValueFunction):
         bank = ClipBank(self.encoder, data.images, config.image_shift, config.shifted_copies, self.seed)
         batches = Windows(store, data, bank, self.text, config, self.seed)
         torch.manual_seed(self.seed)
-        self.model = WVMModel(config).to(self.device)
+        self.model = self.network(store.spec).to(self.device)
         wanted = self.model.video.transformer.config.in_channels
         if wanted != clip_channels(self.encoder):
             raise ValueError(
@@ -124,29 +129,27 @@ class WVM(ValueFunction):
     def stream(self, n: int) -> ValueStream:
         return _WVMStream(self, n)
 
-    def save(self, folder: Path) -> None:
-        assert self.model is not None and self.spec is not None, "fit or load the value first"
-        self.encoder.save(folder / "latents")
-        save_module(folder, self.model, {"kind": "wvm", "config": asdict(self.config), "spec": self.spec.to_json()})
+    def network(self, spec: EnvSpec) -> WVMModel:
+        return WVMModel(self.config)
 
     @classmethod
-    def load(cls, folder: Path, device: str = "cpu") -> WVM:
-        """Load a value saved here; a damaged or foreign folder is a ValueError that names it.
+    def without_sources(cls, config: WVMConfig) -> WVMConfig:
+        # one saved without a `format` was trained otherwise, but scores by the same rule
+        return replace(config, wan=replace(config.wan, checkpoint=""))
 
-        One saved without a `format` is read as before: it was trained otherwise, but scores by the same rule.
-        """
-        raw = load_config(folder)
-        if raw.get("kind") != "wvm":
-            raise ValueError(f"value {folder}: kind {raw.get('kind')!r} is not wvm; name a folder of a wvm value")
-        with reading(folder):
-            config = from_json(WVMConfig, raw["config"])
-            config = replace(config, wan=replace(config.wan, checkpoint=""))  # its weights are here
-            value = cls(config, latents_config(folder / "latents"), device=device)
-            value.spec = EnvSpec.from_json(raw["spec"])
-            value.model = WVMModel(value.config).to(device)
-            load_module(folder, value.model)
-            value.model.eval()
-        return value
+    @classmethod
+    def planned(cls, config: WVMConfig, latents: LatentsConfig, views: int, size: int) -> Planned:
+        wan, stacked = config.wan, 1 if latents.name == "wan_vae" else STRIDE
+        small = replace(config, wan=replace(wan, checkpoint="", channels=planned_channels(wan, latents, stacked)))
+        side, length = size // 16, config.chunk // STRIDE
+
+        def clips(n: int) -> dict[str, Tensor]:
+            clip = torch.zeros(n, small.wan.channels, length, side, side * views)
+            batch = {"current": clip, "future": clip, "values": torch.zeros(n, config.chunk)}
+            batch |= {"video_weight": torch.ones(n)}
+            return batch | {"text": torch.zeros(n, config.text.max_length, wan.text_dim)}
+
+        return Planned(cls.name, lambda: WVMModel(small), clips, config.training, wan.checkpoint)
 
 
 def _exposed(progress: np.ndarray) -> np.ndarray:

@@ -43,6 +43,7 @@ class Task:
     objects: Callable[[Any], Sequence[Any]] = lambda raw: [raw.cube]  # what the `state` observation describes
     dense: Callable[[Any], float] = robosuite_dense  # raw environment -> hand-made reward in [0, 1]
     grasps: bool = True  # does the goal need the gripper
+    oracle: Callable[..., Any] | None = None  # (environments, OracleMix) -> Actor; None: envs/oracles/<name>.py
 
 
 def grip_position(raw: Any) -> npt.NDArray[np.float64]:

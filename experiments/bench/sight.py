@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from envs import SIMPLER_TASKS, TASKS
+from envs import TASKS, find_task
 from envs.counterfactual import Pair, cached_pairs
 from envs.ledger import Trial
 from envs.oracles.mix import OracleMix
+from envs.simpler.catalogue import SimplerTask
 from episodes import seeds
 from episodes.store import Episodes
 from experiments.loop.run_folder import digest
@@ -20,8 +21,9 @@ from experiments.loop.schemas import RecapSimConfig
 from experiments.loop.stages import CACHE_FORMAT, fit_latents, make_env, make_oracle
 from valuefns.bench.sight import Sight, across_rows, compare, look, rows, verdict_of
 from valuefns.crossfit import fold_of
-from valuefns.make import load_value, make_value, reads_latents
+from valuefns.make import load_value, make_value
 from valuefns.protocol import ValueFunction
+from valuefns.registry import reads_latents
 
 FIRST = 900_000  # of TUNE or EVAL, where the seeds of the pairs begin; no trial has them
 
@@ -32,7 +34,7 @@ def make_pairs(settings: RecapSimConfig, count: int, split: str = "tune") -> lis
     They move as the demonstrations do, with the same noise and time limit: where that is too short for any success, or
     the task has no object, there are none.
     """
-    if not count or any(task.env_id == settings.task.env_id for task in SIMPLER_TASKS.values()):
+    if not count or isinstance(find_task(settings.task.env_id), SimplerTask):
         return []
     pool = (seeds.EVAL if split == "eval" else seeds.TUNE)[FIRST:]
     collect = settings.collect
@@ -52,7 +54,7 @@ def fold_value(settings: RecapSimConfig, store: Episodes, place: Path, k: int, t
     """The k-th fold's model, loaded; one that learns nothing worth saving is made again."""
     folder = place / f"fold-{k}"
     if (folder / "config.json").exists():
-        return load_value(folder, settings.device)
+        return load_value(folder, settings.device, settings.valuefn.name)
     latents = fit_latents(settings, store) if reads_latents(settings.valuefn) else settings.latents
     return make_value(settings.valuefn, latents, settings.seed, settings.device).fit(store.select(train))
 

@@ -20,8 +20,9 @@ from valuefns.bench.annotations import Annotation, read_csv
 from valuefns.bench.generate import Bench, bench_pairs, generate
 from valuefns.bench.plan import BenchConfig
 from valuefns.bench.probes import PROBES
-from valuefns.make import load_value, make_value, reads_latents
+from valuefns.make import load_value, make_value
 from valuefns.protocol import ValueFunction
+from valuefns.registry import reads_latents
 
 BENCH_FORMAT = 1  # raise it when the generator makes other episodes from the same settings
 
@@ -119,7 +120,7 @@ def fitted(settings: Any, config: Any, store: Episodes) -> ValueFunction:
         latents = fit_latents(settings, store) if reads_latents(config) else settings.latents
         make_value(config, latents, settings.seed, settings.device).fit(store, place).save(place)
 
-    return cached(place, "model.safetensors", fit, lambda place: load_value(place, settings.device))
+    return cached(place, "model.safetensors", fit, lambda place: load_value(place, settings.device, config.name))
 
 
 def tested_of(bench: Bench) -> list[Annotation]:

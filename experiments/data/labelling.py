@@ -13,11 +13,12 @@ from episodes.intervals import bootstrap_mean
 from episodes.labels import Labels
 from episodes.store import EpisodeStore
 from experiments.loop.run_folder import read_json, write_json
+from networks.settings import LatentsConfig
 from valuefns.bench.metrics import sampled, voc
 from valuefns.bench.probes import PROBES
 from valuefns.make import load_value, make_value
 from valuefns.protocol import ValueFunction
-from valuefns.settings import OracleConfig, ProbeConfig
+from valuefns.registry import VALUES
 
 BLOCK = 16  # episodes scored between two writes
 
@@ -25,7 +26,7 @@ BLOCK = 16  # episodes scored between two writes
 def named_value(name: str, device: str) -> tuple[ValueFunction, str]:
     """The value function of a folder or of a probe's name, and the hash of what it is made of."""
     if name == "oracle" or name in PROBES:
-        return make_value(OracleConfig() if name == "oracle" else ProbeConfig(name), None), name  # type: ignore[arg-type]
+        return make_value(VALUES.settings(name)(name), LatentsConfig()), name
     folder = Path(name)
     weights = folder / "model.safetensors"
     if not weights.exists():

@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from agents.extraction import labeller
+from agents.registry import METHODS, POLICIES
 from episodes import seeds
 from experiments.loop.schemas import RecapSimConfig
-from valuefns.gvl.backend import make_backend
-from valuefns.make import reads_latents
+from valuefns.registry import VALUES, reads_latents
 
 
 def check(settings: RecapSimConfig) -> None:
@@ -17,12 +16,15 @@ def check(settings: RecapSimConfig) -> None:
     if not settings.methods or len(set(settings.methods)) != len(settings.methods):
         raise ValueError(f"methods={list(settings.methods)}: name each method once, for example methods=[bc,awr]")
     for method in settings.methods:
-        labeller(method)
+        METHODS.require(method)
     check_common(settings)
 
 
 def check_common(settings: RecapSimConfig) -> None:
     """The same for experiments that choose their methods themselves."""
+    VALUES.require(settings.valuefn.name)
+    if settings.policy is not None:
+        POLICIES.require(settings.policy.name)
     check_backend(settings.valuefn)
     episodes = settings.collect.episodes
     if settings.folds > episodes:
@@ -37,7 +39,7 @@ def check_common(settings: RecapSimConfig) -> None:
     fps = getattr(settings.valuefn, "fps", 0)
     if fps > settings.task.hz:
         raise ValueError(f"valuefn.fps={fps:g}: above the control rate; use valuefn.fps={settings.task.hz:g} or less")
-    scale = getattr(settings.valuefn, "scale", "viva")
+    scale = getattr(settings.valuefn, "exposed_scale", "viva")
     if scale != "viva":
         raise ValueError(f"valuefn.scale={scale}: advantages are computed in ViVa's scale; use valuefn.scale=viva")
     check_device(settings.device)
@@ -47,6 +49,8 @@ def check_common(settings: RecapSimConfig) -> None:
 def check_backend(valuefn: Any) -> None:
     """Refuse a missing key or model of a vision-language value; asks nothing and loads nothing."""
     if hasattr(valuefn, "backend"):
+        from valuefns.gvl.backend import make_backend
+
         make_backend(valuefn.backend)
 
 
@@ -63,14 +67,10 @@ def check_device(device: str) -> None:
 
 
 def _check_environment(env_id: str) -> None:
-    from gymnasium.envs.registration import registry
+    import envs
+    from envs.simpler.catalogue import SimplerTask
 
-    import envs  # registers the ids
-
-    if env_id not in registry:
-        known = ", ".join([t.env_id for t in envs.TASKS.values()] + [t.env_id for t in envs.SIMPLER_TASKS.values()])
-        raise ValueError(f"task.env_id={env_id!r}: no environment of this name; known are {known}")
-    if any(task.env_id == env_id for task in envs.SIMPLER_TASKS.values()):
+    if isinstance(envs.find_task(env_id), SimplerTask):
         from envs.simpler.backend import load_maniskill, render_backend
 
         load_maniskill()

@@ -8,7 +8,7 @@ from typing import Any
 
 from networks.hub import locate
 from networks.settings import LatentsConfig
-from valuefns.make import reads_latents
+from valuefns.registry import reads_latents
 
 NAMED = {
     "checkpoint": "revision",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
@@ -10,7 +12,9 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from agents.settings import ExtractionConfig, FlowConfig, Pi05Config, VideoVlaConfig
+from agents.registry import POLICIES
+from agents.settings import ExtractionConfig
+from envs import OFFERED, offered_task
 from envs.oracles.mix import OracleMix
 from envs.takeover import TakeoverConfig
 from episodes import seeds
@@ -18,8 +22,8 @@ from episodes.settings import require, require_one_of
 from episodes.types import MAX_PIXELS
 from experiments.studies.arms import TOKENS
 from networks.settings import LatentsConfig
-from valuefns.gvl.settings import GVLConfig, RoboRewardConfig, TopRewardConfig
-from valuefns.settings import ConstantConfig, DistributionalConfig, OracleConfig, ProbeConfig, ViVaConfig, WVMConfig
+from valuefns.gvl.settings import GVLConfig
+from valuefns.registry import VALUES
 
 CONF = str(Path(__file__).parents[1] / "conf")
 
@@ -304,6 +308,27 @@ class ShapingStudyConfig:
         require(self, workers=(1, inf), seed=(0, 99))
 
 
+def register_offered(overrides: Sequence[str]) -> None:
+    """Register the settings of the parts of other packages, or at module:attribute, that these overrides choose.
+
+    Only theirs are imported: what an installed package costs or breaks, it does to those that name it.
+    """
+    chosen = re.compile(r"[+~]*(valuefn|policy|task)(?:@[\w.]+)?=(.+)")
+    store = ConfigStore.instance()
+    for group, values in (m.groups() for word in overrides if (m := chosen.fullmatch(word))):
+        for name in values.split(","):
+            if (Path(CONF) / group / f"{name}.yaml").exists():
+                continue
+            if group == "task" and (":" in name or name in OFFERED.names()):
+                env_id = name if ":" in name else offered_task(name).env_id
+                store.store(name, TaskConfig(env_id), group="task")
+            elif group != "task":
+                kind = VALUES if group == "valuefn" else POLICIES
+                if ":" in name or name in kind.names():
+                    node = OmegaConf.structured(kind.settings(name))
+                    store.store(name, OmegaConf.merge(node, {"name": name}), group=group)
+
+
 def register() -> None:
     """Register the schemas, once; every experiment calls it before Hydra composes."""
     store = ConfigStore.instance()
@@ -317,18 +342,9 @@ def register() -> None:
     store.store("agent_schema", AgentConfig, group="agent")
     store.store("schema", TaskConfig, group="task")
     store.store("schema", LatentsConfig, group="latents")
-    store.store("viva_schema", ViVaConfig, group="valuefn")
-    store.store("wvm_schema", WVMConfig, group="valuefn")
-    store.store("distributional_schema", DistributionalConfig, group="valuefn")
-    store.store("constant_schema", ConstantConfig, group="valuefn")
-    store.store("oracle_schema", OracleConfig, group="valuefn")
-    store.store("probe_schema", ProbeConfig, group="valuefn")
-    store.store("gvl_schema", GVLConfig, group="valuefn")
-    store.store("topreward_schema", TopRewardConfig, group="valuefn")
-    store.store("roboreward_schema", RoboRewardConfig, group="valuefn")
-    store.store("flow_schema", FlowConfig, group="policy")
-    store.store("pi05_schema", Pi05Config, group="policy")
-    store.store("videovla_schema", VideoVlaConfig, group="policy")
+    for kind, group in ((VALUES, "valuefn"), (POLICIES, "policy")):
+        for name, part in kind.own.items():
+            store.store(f"{name}_schema", part, group=group)
     store.store("schema", ExtractionConfig, group="labeller")
 
 

@@ -40,7 +40,7 @@ from experiments.studies.arms import TOKENS, Arm
 from networks.latents import LatentEncoder, latents_config
 from networks.settings import LatentsConfig
 from valuefns.crossfit import cross_fit
-from valuefns.make import reads_latents
+from valuefns.registry import reads_latents
 
 CACHE_FORMAT = 1  # raise it when a stage computes something else from the same settings; a value has its own `format`
 
@@ -49,15 +49,15 @@ def make_env(task: TaskConfig, max_steps: int) -> Any:
     """Build the environment of `task` (not wrapped: it checks its own inputs and ends its own episodes)."""
     import gymnasium
 
-    import envs  # registers the ids
+    import envs
 
-    simpler = next((t for t in envs.SIMPLER_TASKS.values() if t.env_id == task.env_id), None)
-    if simpler is not None:
-        return _make_simpler(simpler, task, max_steps)
+    found = envs.find_task(task.env_id)
+    if isinstance(found, SimplerTask):
+        return _make_simpler(found, task, max_steps)
     if task.gripper == "change":
         raise ValueError(f"task.gripper=change: {task.env_id} has a gripper that takes positions; leave it empty")
     return gymnasium.make(
-        task.env_id,
+        found.env_id,
         disable_env_checker=True,
         image_size=task.image_size,
         cameras=tuple(task.cameras),
@@ -82,13 +82,13 @@ def _make_simpler(simpler: Any, task: TaskConfig, max_steps: int) -> Any:
 
 
 def make_oracle(mix: OracleMix, envs: Sequence[Any]) -> Any:
-    """The scripted oracle of the environments' task: ORACLE in envs/oracles/<task>.py, or that of a SIMPLER task."""
+    """The scripted oracle of the environments' task: its own, ORACLE in envs/oracles/<task>.py, or SIMPLER's."""
     task = envs[0].unwrapped.task
     if isinstance(task, SimplerTask):
         from envs.simpler.oracles import oracle
 
         return oracle(envs, mix)
-    return import_module(f"envs.oracles.{task.name}").ORACLE(envs, mix)
+    return (task.oracle or import_module(f"envs.oracles.{task.name}").ORACLE)(envs, mix)
 
 
 def collect(settings: RecapSimConfig) -> EpisodeStore:

@@ -42,7 +42,7 @@ def draw_run_videos(
         )  # fmt: skip
     learned = sorted(value_folder.glob("fold-*/config.json"))
     if learned and settings.videos // 2:
-        value = load_value(learned[0].parent, settings.device)
+        value = load_value(learned[0].parent, settings.device, settings.valuefn.name)
         env = make_env(settings.task, settings.evaluation.max_steps)
         chosen = [m for m in ("bc", *reversed(settings.methods)) if m in settings.methods]
         for method in list(dict.fromkeys(chosen))[: settings.videos // 2]:

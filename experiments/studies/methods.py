@@ -49,12 +49,11 @@ def planned(settings: MethodStudyConfig) -> list[Arm]:
 
 
 def task_name(settings: Any) -> str:
-    """The name of the settings' task: that of its file in conf/task."""
+    """The name of the settings' task; one of SIMPLER's with the prefix `simpler_`."""
     import envs
 
-    tasks = {task.env_id: name for name, task in envs.TASKS.items()}
-    tasks |= {task.env_id: f"simpler_{name}" for name, task in envs.SIMPLER_TASKS.items()}
-    return tasks[settings.task.env_id]
+    task = envs.find_task(settings.task.env_id)
+    return f"simpler_{task.name}" if task.name in envs.SIMPLER_TASKS else task.name
 
 
 def arm_settings(settings: MethodStudyConfig, arm: Arm) -> MethodStudyConfig:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +10,13 @@ import numpy as np
 from episodes.store import Episodes
 from episodes.types import Episode
 from valuefns.protocol import ValueFunction
+from valuefns.settings import ClockConfig, ProgressConfig, RandomConfig
 
 
 class _Probe(ValueFunction):
     """A predictor that is not learned; p_t in progress units becomes V = (1 + p) / 2."""
+
+    settings = None  # the name says all
 
     def fit(self, store: Episodes, folder: Path | None = None) -> ValueFunction:
         return self
@@ -29,7 +31,7 @@ class _Probe(ValueFunction):
 class ClockValue(_Probe):
     """p_t = t / (T - 1): perfect value order without a look at the robot; it knows the episode's length."""
 
-    name = "clock"
+    name = ClockConfig.name
 
     def progress(self, episode: Episode) -> np.ndarray:
         return np.minimum(np.arange(len(episode) + 1) / max(len(episode) - 1, 1), 1.0)
@@ -38,7 +40,7 @@ class ClockValue(_Probe):
 class RandomValue(_Probe):
     """p_t uniform in [0, 1], drawn anew for every frame from the episode's seed."""
 
-    name = "random"
+    name = RandomConfig.name
 
     def progress(self, episode: Episode) -> np.ndarray:
         return np.random.default_rng([abs(episode.provenance.seed), len(episode)]).random(len(episode) + 1)
@@ -47,7 +49,7 @@ class RandomValue(_Probe):
 class ProgressValue(_Probe):
     """p_t = the simulator's staged progress, as the environment reports it (privileged); unknown is a ValueError."""
 
-    name = "progress"
+    name = ProgressConfig.name
 
     def progress(self, episode: Episode) -> np.ndarray:
         if np.isnan(episode.progress).any():
@@ -55,9 +57,8 @@ class ProgressValue(_Probe):
         return episode.progress
 
 
-PROBES: dict[str, Callable[[], ValueFunction]] = {
-    "clock": ClockValue, "random": RandomValue, "progress": ProgressValue,
-}  # fmt: skip
+PROBES = {probe.name: probe for probe in (ClockValue, RandomValue, ProgressValue)}
+"""What needs no training."""
 
 
 def _frames(episode: Episode, order: np.ndarray) -> Episode:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 
 from episodes.store import Episodes, EpisodeStore
 from episodes.types import Episode
+from networks.settings import LatentsConfig
 from valuefns.bench.metrics import voc
 from valuefns.gvl.backend import Backend, make_backend
 from valuefns.gvl.frames import batches, camera_of, evenly, examples_from, resized, same_episode, shuffled
@@ -65,13 +67,18 @@ class GVL(ValueFunction):
     are never mixed; what a model will not answer is missing, not scored.
     """
 
-    name = "gvl"
+    name = GVLConfig.name
+    settings = GVLConfig
 
     def __init__(self, config: GVLConfig, device: str = "cpu", backend: Backend | None = None) -> None:
         self.config = config
         self.backend = backend or make_backend(config.backend, device)
         self._examples: list[Episode] = []
         self._folder: Path | None = None
+
+    @classmethod
+    def make(cls, config: Any, latents: LatentsConfig, seed: int = 0, device: str = "cpu") -> Self:
+        return cls(config, device)
 
     def fit(self, store: Episodes, folder: Path | None = None) -> GVL:
         config = self.config

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 
 from episodes.store import Episodes
 from episodes.types import Episode, Observation
+from networks.settings import LatentsConfig
 from valuefns.gvl.backend import Backend, Prefixes, make_backend
 from valuefns.gvl.frames import at_rate, batches, camera_of, evenly, resized
 from valuefns.gvl.prompts import TRUE_HEAD, score_tail, true_tail
@@ -33,6 +35,10 @@ class PrefixValue(ValueFunction):
         self.name = config.name
         self.backend = backend or make_backend(config.backend, device)
         self._folder: Path | None = None
+
+    @classmethod
+    def make(cls, config: Any, latents: LatentsConfig, seed: int = 0, device: str = "cpu") -> Self:
+        return cls(config, device)
 
     def fit(self, store: Episodes, folder: Path | None = None) -> PrefixValue:
         self._folder = folder
@@ -97,6 +103,7 @@ class TopReward(PrefixValue):
     Errors: an endpoint without log probabilities is a ValueError.
     """
 
+    settings = TopRewardConfig
     config: TopRewardConfig
 
     def tail(self, instruction: str) -> str:
@@ -124,6 +131,7 @@ class RoboReward(PrefixValue):
     the backend has; RoboReward's own checkpoint is one of them and our prompt is not its training prompt.
     """
 
+    settings = RoboRewardConfig
     config: RoboRewardConfig
 
     def tail(self, instruction: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from math import inf
+from typing import ClassVar
 
 from episodes.settings import require, require_one_of
 
@@ -58,6 +59,8 @@ class BackendConfig:
 class GVLConfig:
     """GVL's settings; the defaults are the paper's (arXiv 2411.04549, sections 3 and 4)."""
 
+    made_by: ClassVar[str] = "valuefns.gvl.method:GVL"
+
     name: str = "gvl"
     backend: BackendConfig = field(default_factory=BackendConfig)
     frames: int = 30  # per episode, evenly spaced (WVM's comparison: 32)
@@ -102,6 +105,8 @@ class PrefixConfig:
 class TopRewardConfig(PrefixConfig):
     """Settings of TOPReward."""
 
+    made_by: ClassVar[str] = "valuefns.gvl.prefixes:TopReward"
+
     scale: str = "episode"  # episode: log p min-max scaled within the episode; probability: p itself (causal)
 
     def __post_init__(self) -> None:
@@ -112,6 +117,8 @@ class TopRewardConfig(PrefixConfig):
 @dataclass
 class RoboRewardConfig(PrefixConfig):
     """Settings of the 1-5 scores."""
+
+    made_by: ClassVar[str] = "valuefns.gvl.prefixes:RoboReward"
 
     name: str = "roboreward"
     prefixes: int = 5  # anchors

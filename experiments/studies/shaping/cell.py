@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+import envs
 from envs.tasks.base import Task
 from episodes import seeds as seed_ranges
 from episodes.types import Episode
@@ -89,7 +90,7 @@ def _source(job: ShapingJob, arm: Reward) -> Any:
     from valuefns.make import load_value
 
     if arm.source == "value":
-        return load_value(Path(job.value.folder), job.settings.device)
+        return load_value(Path(job.value.folder), job.settings.device, job.settings.valuefn.name)
     readers: dict[str, Reader] = {
         "": InfoReader(), "progress": InfoReader(), "dense": InfoReader("dense"),
         "clock": ClockReader(job.settings.agent.max_steps), "shuffled": ShuffledReader(job.value.pool, job.seed),
@@ -146,7 +147,7 @@ def _final_trials(job: ShapingJob, agent: Any) -> tuple[list[dict[str, Any]], di
     from valuefns.make import load_value
 
     settings, evaluation = job.settings, job.settings.evaluation
-    value = load_value(Path(job.value.folder), settings.device)
+    value = load_value(Path(job.value.folder), settings.device, settings.valuefn.name)
     env = make_agent_env(settings, images=True)
     pool = seed_ranges.EVAL if evaluation.split == "eval" else seed_ranges.TUNE
     trials = [Trial(s) for s in pool[evaluation.first : evaluation.first + evaluation.trials]]
@@ -196,11 +197,9 @@ def algorithm_of(settings: ShapingStudyConfig) -> str:
 
 def task_of(settings: ShapingStudyConfig) -> Task:
     """The robosuite task of the settings; ValueError where there is none."""
-    from envs.tasks import TASKS
-
-    found = next((task for task in TASKS.values() if task.env_id == settings.task.env_id), None)
-    if found is None:
-        raise ValueError(f"task.env_id={settings.task.env_id!r}: choose task={', task='.join(TASKS)}")
+    found = envs.find_task(settings.task.env_id)
+    if not isinstance(found, Task):
+        raise ValueError(f"task.env_id={settings.task.env_id!r}: choose task={', task='.join(envs.TASKS)}")
     return found
 
 
