@@ -1,7 +1,7 @@
 """A policy server over the openpi websocket protocol; several clients are answered in one batch.
 
-    python -m agents.serve policy=FOLDER port=8000
-    python -m agents.serve policy=FOLDER indicator=positive guidance=1.5 device=cuda
+    foresight serve FOLDER port=8000
+    foresight serve FOLDER indicator=positive guidance=1.5 device=cuda
 
 On connect it sends metadata: {"foresight": {"spec": EnvSpec json, "execute": steps of a chunk that are executed,
 "content": SHA-256 of the policy}}. A request is {"observation/<camera>": uint8 (H, W, 3), "observation/state": float32
@@ -14,26 +14,24 @@ the connection ends. There is no password: the server listens on this machine al
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 import traceback
 from bisect import insort
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
-from math import inf
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from omegaconf import DictConfig, OmegaConf
 
 from agents.door import guard
 from agents.make import load_policy, policy_content
 from agents.requests import FirstSeeds, Refused, decode
+from agents.settings import INDICATORS, ServeConfig
 from agents.wire import MAX_MESSAGE, REMOTE_EXTRA, pack
-from episodes.settings import require, require_one_of
-from episodes.stopping import refusing
 from episodes.types import Observation
 
 GATHER = 0.004  # s that a request waits for those of the other clients
@@ -41,24 +39,6 @@ READERS = 2  # threads that read requests, so that a large one keeps nobody else
 SEND = 30.0  # s in which a client has to take its answer
 IDLE = 60.0  # s of silence after which a client's slot may be given to another one
 WAITING = 256  # connections besides the slots, which have asked nothing yet
-INDICATORS = {"negative": 0, "positive": 1, "null": 2}  # episodes.labels
-
-
-@dataclass
-class ServeConfig:
-    """python -m agents.serve"""
-
-    policy: str = ""  # folder of a saved policy
-    host: str = "127.0.0.1"  # 0.0.0.0: every network of this machine
-    port: int = 8000  # 0: any free one
-    indicator: str = "own"  # advantage token to act with: negative, positive, null; own: the checkpoint's
-    guidance: float = 0.0  # classifier-free guidance weight; 1: none, 0: the checkpoint's
-    slots: int = 64  # clients that ask at a time
-    device: str = "cpu"
-
-    def __post_init__(self) -> None:
-        require(self, port=(0, 65535), guidance=(0, inf), slots=(1, 4096))
-        require_one_of(self, indicator=("own", *INDICATORS))
 
 
 _Request = tuple[int, Observation, int | None, "asyncio.Future[Any]"]  # slot, observation, seed, its answer
@@ -275,37 +255,19 @@ def load(settings: ServeConfig) -> Any:
     return policy
 
 
-def parse(arguments: Sequence[str]) -> ServeConfig:
-    """Settings from key=value words; ValueError naming an unknown key or a bad value."""
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
+def run_all(config: DictConfig) -> None:
+    """Serve a policy until Ctrl-C; a port that is taken is a ValueError."""
+    settings = OmegaConf.to_object(config)
+    assert isinstance(settings, ServeConfig)
+    policy = load(settings)
+    content = policy_content(Path(settings.policy), settings.indicator, settings.guidance)
+    server = PolicyServer(policy, settings.host, settings.port, settings.slots, content)
+
+    def ready(port: int) -> None:
+        print(f"serving {settings.policy} for {policy.spec.env_id} on ws://{settings.host}:{port}", flush=True)
 
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(ServeConfig), OmegaConf.from_dotlist(list(arguments)))
-        settings = OmegaConf.to_object(merged)
-    except OmegaConfBaseException as error:
-        known = ", ".join(f.name for f in fields(ServeConfig))
-        raise ValueError(f"{str(error).splitlines()[0]}; the settings are {known}") from error
-    assert isinstance(settings, ServeConfig)
-    return settings
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    with refusing("serve"):
-        settings = parse(sys.argv[1:] if arguments is None else arguments)
-        policy = load(settings)
-        content = policy_content(Path(settings.policy), settings.indicator, settings.guidance)
-        server = PolicyServer(policy, settings.host, settings.port, settings.slots, content)
-
-        def ready(port: int) -> None:
-            print(f"serving {settings.policy} for {policy.spec.env_id} on ws://{settings.host}:{port}", flush=True)
-
-        try:
-            asyncio.run(server.run(ready))
-        except OSError as error:
-            at = f"{settings.host}:{settings.port}"
-            raise ValueError(f"{at}: {error.strerror or error}; choose another port or host") from error
-
-
-if __name__ == "__main__":
-    main()
+        asyncio.run(server.run(ready))
+    except OSError as error:
+        place = f"{settings.host}:{settings.port}"
+        raise ValueError(f"{place}: {error.strerror or error}; choose another port or host") from error

@@ -194,3 +194,23 @@ class ExtractionConfig:
         require(self, keep=(0, 1), awr_temperature=(0, inf), awr_clip=(1e-6, inf), positive=(0, 1))
         require(self, batch_positive=(0, 1), phase_floor=(0, 1), seed=(0, inf))
         require_one_of(self, filter=("percentile", "binary", "strict"))
+
+
+INDICATORS = {"negative": 0, "positive": 1, "null": 2}  # episodes.labels
+
+
+@dataclass
+class ServeConfig:
+    """`foresight serve FOLDER`."""
+
+    policy: str = ""  # folder of a saved policy
+    host: str = "127.0.0.1"  # 0.0.0.0: every network of this machine
+    port: int = 8000  # 0: any free one
+    indicator: str = "own"  # advantage token to act with: negative, positive, null; own: the checkpoint's
+    guidance: float = 0.0  # classifier-free guidance weight; 1: none, 0: the checkpoint's
+    slots: int = 64  # clients that ask at a time
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        require(self, port=(0, 65535), guidance=(0, inf), slots=(1, 4096))
+        require_one_of(self, indicator=("own", *INDICATORS))

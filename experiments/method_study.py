@@ -1,88 +1,15 @@
 """Does a value that looks ahead make a better policy? Every method on every value, over tasks and data seeds.
 
-    python experiments/method_study.py -m task=lift,stack,pick_place_can seed=0,1,2 study.iterations=2
-    python experiments/method_study.py task=stack seed=0 study.methods=[recap] study.values=[viva]
-    python experiments/method_study.py task=lift study.plain=[bc,label_bc] study.tokens=[none,negative]
+    foresight study -m task=lift,stack,pick_place_can seed=0,1,2 study.iterations=2
+    foresight study task=stack seed=0 study.methods=[recap] study.values=[viva]
+    foresight study task=lift study.plain=[bc,label_bc] study.tokens=[none,negative]
 
 A cell is one arm (a method on a value) on one task under one data seed. Each leaves <study.results>/cells/*.json when
 it is done, the same command skips those that are there, and table and report are rebuilt from the cells alone. All
 arms of a task and data seed share demonstrations, gradient steps and evaluation trials.
 """
 
-from __future__ import annotations
-
-import json
-import os
-from dataclasses import replace
-from pathlib import Path
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # two busy processes with two threads each collapse on two cores
-
-import hydra
-from omegaconf import DictConfig, OmegaConf
-
-from agents.evaluate import summarise
-from episodes.stopping import refusing
-from experiments.loop import schemas
-from experiments.loop.checks import check_common
-from experiments.loop.pinned import pin
-from experiments.loop.schemas import MethodStudyConfig
-from experiments.loop.stages import collect
-from experiments.studies import methods
-from experiments.studies.arms import Arm
-from experiments.studies.engine import make, missing, one_writer
-from experiments.studies.method_table import rebuild
-
-schemas.register()
-
-
-@hydra.main(config_path="conf", config_name="method_study", version_base="1.3")
-def main(config: DictConfig) -> None:
-    with refusing("method_study"):
-        run_all(config)
-
-
-def run_all(config: DictConfig) -> None:
-    """Run the missing cells of one task and data seed, then rebuild the table of all tasks."""
-    settings = OmegaConf.to_object(config)
-    assert isinstance(settings, MethodStudyConfig)
-    settings, _ = pin(settings)  # the commits are in each cell's settings
-    arms = methods.planned(settings)
-    check_common(settings)
-    for value in settings.values.values():
-        check_common(replace(settings, valuefn=value))
-    folder = Path(settings.study.results)
-    with one_writer(folder):
-        run_cells(settings, arms, folder)
-        rebuild(folder)
-    print((folder / "table.md").read_text())
-
-
-def run_cells(settings: MethodStudyConfig, arms: list[Arm], folder: Path) -> None:
-    """Make the cells of the arms that are not there, and those of the metrics of the values they read."""
-    cells = {arm: methods.cell(settings, arm) for arm in arms}
-    todo = missing(list(cells.values()), folder)
-    pending = [arm for arm in arms if cells[arm] in todo]
-    if not pending:
-        return
-    print(
-        f"{methods.task_name(settings)}, seed {settings.seed}: {len(pending)} of {len(arms)} cells to run", flush=True
-    )
-    store = collect(settings)
-    print(f"{len(store)} episodes, {sum(r['success'] for r in store.index)} succeed", flush=True)
-    values = {name: methods.scored(settings, store, name) for name in dict.fromkeys(arm.value for arm in pending)}
-    learned = {name: methods.value_cell(settings, name) for name in values if name not in ("", "oracle")}
-    unmeasured = missing(list(learned.values()), folder)
-    names = [name for name, cell in learned.items() if cell in unmeasured]
-    make(unmeasured, [(store.path, values[name]) for name in names], methods.metrics, folder)
-    start = methods.start_policy(settings, store)
-    for wave in methods.waves(pending):
-        jobs = [methods.arm_job(settings, arm, store, values[arm.value], start) for arm in wave]
-        make(
-            [cells[arm] for arm in wave], jobs, methods.made, folder, settings.workers,
-            lambda cell, result: print("  " + json.dumps(summarise(cell.key, result["rows"])), flush=True),
-        )  # fmt: skip
-
+from experiments.cli import command
 
 if __name__ == "__main__":
-    main()
+    command("study")

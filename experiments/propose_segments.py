@@ -1,68 +1,12 @@
 """Let a vision-language model propose the intervals of a store's episodes in which the robot makes no progress.
 
-    python experiments/propose_segments.py store=data/lift valuefn.backend.model=gpt-4o
-    python -m experiments.review data/lift                     # then look at every one of them
+    foresight propose data/lift valuefn.backend.model=gpt-4o
+    foresight review data/lift                               # then look at every one of them
 
 Writes STORE/proposals.json (out=FILE elsewhere). Answers are cached: an interrupted run continues.
 """
 
-from __future__ import annotations
-
-import json
-import os
-from dataclasses import asdict
-from pathlib import Path
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
-import hydra
-from omegaconf import DictConfig, OmegaConf
-
-from episodes.files import write_atomic
-from episodes.stopping import refusing
-from episodes.store import EpisodeStore
-from experiments.loop import schemas
-from experiments.loop.schemas import ProposeSegmentsConfig
-from experiments.review.server import PROPOSALS
-from valuefns.gvl.backend import make_backend
-from valuefns.gvl.frames import batches
-from valuefns.gvl.segments import Proposal, SegmentQuestion, propose
-
-schemas.register()
-
-
-@hydra.main(config_path="conf", config_name="propose_segments", version_base="1.3")
-def main(config: DictConfig) -> None:
-    with refusing("propose_segments"):
-        run(config)
-
-
-def run(config: DictConfig) -> Path:
-    """Ask about every episode, write the file, say what came of it; return the file."""
-    settings = OmegaConf.to_object(config)
-    assert isinstance(settings, ProposeSegmentsConfig)
-    store = EpisodeStore.open(settings.store)
-    value = settings.valuefn
-    backend = make_backend(value.backend, settings.device)
-    question = SegmentQuestion(
-        settings.fps, settings.frames, value.camera, value.image_size, value.attempts, value.max_tokens
-    )
-    found: list[Proposal] = []
-    for some in batches(store, backend.together):
-        found += propose(backend, some, question)
-    numbers = [row["episode_index"] for row in store.index]
-    out = Path(settings.out) if settings.out else store.path / PROPOSALS
-    content = {str(number): asdict(proposal) for number, proposal in zip(numbers, found, strict=True)}
-    write_atomic(out, json.dumps(content, indent=1) + "\n")
-    told = [p for p in found if p.segments is not None]
-    print(
-        f"{out}: {sum(len(p.segments or ()) for p in told)} intervals in {len(told)} episodes, "
-        f"{len(found) - len(told)} episodes without a readable answer, {sum(p.dropped for p in told)} dropped\n"
-        + json.dumps({k: v for k, v in backend.report().items() if v not in (0, None, {})}),
-        flush=True,
-    )
-    return out
-
+from experiments.cli import command
 
 if __name__ == "__main__":
-    main()
+    command("propose")

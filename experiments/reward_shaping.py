@@ -1,105 +1,16 @@
 """Does a value help as a reward? Stable-Baselines3 agents on shaped rewards, judged by the environment's success alone.
 
-    python experiments/reward_shaping.py                                   # Reach with SAC, the arms below, 3 seeds
-    python experiments/reward_shaping.py study.arms=[sparse,value,clock]   # others: studies/shaping/rewards.py
-    python experiments/reward_shaping.py task=lift agent=sac_grasp study.every=2 study.seeds=[0,1,2,3,4]
-    python experiments/reward_shaping.py agent=sac_pixels                  # the agent, too, looks at pictures
+    foresight shape                                   # Reach with SAC, the arms below, 3 seeds
+    foresight shape study.arms=[sparse,value,clock]   # others: studies/shaping/rewards.py
+    foresight shape task=lift agent=sac_grasp study.every=2 study.seeds=[0,1,2,3,4]
+    foresight shape agent=sac_pixels                  # the agent, too, looks at pictures
 
 The agent learns from the simulator's state (unless agent.pixels), the value looks at pictures. A cell is one arm under
 one seed on one task with one algorithm; each leaves <study.results>/cells/*.json when it is done, the same command
 skips those that are there, and table and report are rebuilt from the cells alone.
 """
 
-from __future__ import annotations
-
-import os
-from pathlib import Path
-from typing import Any
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # two busy processes with two threads each collapse on two cores
-
-import hydra
-from omegaconf import DictConfig, OmegaConf
-
-from episodes import seeds
-from episodes.stopping import refusing
-from experiments.loop import schemas
-from experiments.loop.checks import check_common, check_device
-from experiments.loop.schemas import ShapingStudyConfig
-from experiments.studies.engine import Cell, make, missing, one_writer
-from experiments.studies.shaping.cell import ShapingJob, algorithm_of, cell_name, identity, run_cell, task_of
-from experiments.studies.shaping.rewards import ARMS
-from experiments.studies.shaping.table import rebuild
-from experiments.studies.shaping.value import data_settings, prepare_value
-
-schemas.register()
-
-
-@hydra.main(config_path="conf", config_name="reward_shaping", version_base="1.3")
-def main(config: DictConfig) -> None:
-    with refusing("reward_shaping"):
-        run_all(config)
-
-
-def run_all(config: DictConfig) -> None:
-    """Run the missing cells of one task and algorithm, then rebuild the tables of all."""
-    settings = OmegaConf.to_object(config)
-    assert isinstance(settings, ShapingStudyConfig)
-    check(settings)
-    folder = Path(settings.study.results)
-    value = prepare_value(settings)
-    print(
-        f"value {value.version}: success claimed from {value.claim:.3f} on, balanced accuracy "
-        f"{value.claim_accuracy:.2f} on held-out demonstrations",
-        flush=True,
-    )
-    jobs = [
-        ShapingJob(settings, arm, seed, value, folder / "videos")
-        for seed in settings.study.seeds
-        for arm in settings.study.arms or ARMS
-    ]
-    cells = {cell_name(settings, job.arm, job.seed): shaping_cell(job) for job in jobs}
-    with one_writer(folder):
-        todo = missing(list(cells.values()), folder)
-        pending = [job for job in jobs if cells[cell_name(settings, job.arm, job.seed)] in todo]
-        print(f"{len(pending)} of {len(jobs)} cells to run", flush=True)
-        make(todo, pending, run_cell, folder, settings.workers, lambda cell, result: _made(folder, cell, result))
-        rebuild(folder)
-    print((folder / "table.md").read_text())
-
-
-def _made(folder: Path, cell: Cell, result: dict[str, Any]) -> None:
-    rates = " ".join(f"{point['success']:.2f}" for point in result["curve"])
-    print(f"  {cell.key}: {rates} ({result['seconds']:.0f} s)", flush=True)
-    rebuild(folder)
-
-
-def check(settings: ShapingStudyConfig) -> None:
-    """Refuse before anything is trained what cannot work."""
-    unknown = [arm for arm in settings.study.arms if arm not in ARMS]
-    if unknown:
-        raise ValueError(f"study.arms={unknown}: choose from {', '.join(ARMS)}")
-    for seed in settings.study.seeds:
-        seeds.train_block(seed, 1)
-    if settings.valuefn.name in ("constant", "oracle"):
-        raise ValueError(f"valuefn={settings.valuefn.name}: it cannot be read online; use viva_tiny")
-    actions, task = settings.agent.actions, task_of(settings)
-    if task.grasps and actions and "gripper" not in actions:
-        raise ValueError(f"agent.actions=[{','.join(actions)}]: {task.name} needs the gripper; use agent=sac_grasp")
-    if settings.agent.pixels and settings.task.image_size < 36:
-        raise ValueError(f"task.image_size={settings.task.image_size}: agent.pixels needs at least 36 (NatureCNN)")
-    check_common(data_settings(settings))
-    check_device(settings.agent_device)
-
-
-def shaping_cell(job: ShapingJob) -> Cell:
-    """The cell of an arm under one seed, and the facts of its value that tables show."""
-    settings, value = job.settings, job.value
-    about = {"task": task_of(settings).name, "arm": job.arm, "seed": job.seed, "algorithm": algorithm_of(settings)}
-    about |= {"threshold": settings.study.threshold, "budget": settings.agent.steps, "hz": settings.task.hz}
-    about |= {"claim": value.claim, "claim_accuracy": value.claim_accuracy, "held_out": value.held_out}
-    return Cell(cell_name(settings, job.arm, job.seed), identity(job), about | {"low": value.low, "high": value.high})
-
+from experiments.cli import command
 
 if __name__ == "__main__":
-    main()
+    command("shape")

@@ -2,86 +2,13 @@
 
     accelerate launch --config_file experiments/conf/accelerate/fsdp.yaml experiments/train.py preset=paper \
         device=cuda store=STORE out=FOLDER valuefn.training.scale.activation_checkpointing=true
-    python experiments/train.py preset=tiny store=STORE out=FOLDER part=policy labels=LABELS.parquet
+    foresight train preset=tiny store=STORE out=FOLDER part=policy labels=LABELS.parquet
 
 Every process reads the store and draws the same batches; the first one writes. FOLDER then loads like any trained value
-or policy (`experiments.label --value FOLDER`). A stopped training goes on when the same command is given again.
+or policy (`foresight label STORE value=FOLDER`). A stopped training goes on when the same command is given again.
 """
 
-from __future__ import annotations
-
-import os
-from pathlib import Path
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
-import hydra
-from omegaconf import DictConfig, OmegaConf
-
-from agents.extraction import bc
-from agents.make import make_policy
-from episodes.labels import Labels
-from episodes.stopping import refusing
-from episodes.store import EpisodeStore
-from experiments.loop import schemas
-from experiments.loop.checks import check_device
-from experiments.loop.pinned import pin
-from experiments.loop.run_folder import environment, write_json
-from experiments.loop.schemas import TrainConfig
-from networks.latents import require_size
-from valuefns.make import make_value
-from valuefns.registry import reads_latents
-
-schemas.register()
-
-
-@hydra.main(config_path="conf", config_name="train", version_base="1.3")
-def main(config: DictConfig) -> None:
-    with refusing("train"):
-        run(config)
-
-
-def run(config: DictConfig) -> None:
-    """Fit the part and save it; what is there already is not trained again."""
-    from accelerate import Accelerator
-
-    settings = OmegaConf.to_object(config)
-    assert isinstance(settings, TrainConfig)
-    check_device(settings.device)
-    out = Path(settings.out)
-    if (out / "model.safetensors").exists():
-        print(f"{out}: is trained already", flush=True)
-        return
-    accelerator = Accelerator(cpu=settings.device == "cpu")  # first: it gives each process its GPU
-    try:
-        size = (settings.image_size[0], settings.image_size[1]) if settings.image_size else None
-        store = EpisodeStore.open(Path(settings.store), image_size=size)
-        part = settings.valuefn if settings.part == "value" else settings.policy
-        latents = settings.latents if settings.part == "value" and reads_latents(part) else None
-        if latents is not None:
-            require_size(store.spec.image_size)
-        (part, latents), checkpoints = _pinned(part, latents)
-        if accelerator.is_main_process:
-            facts = environment(settings.device) | {"processes": accelerator.num_processes, "checkpoints": checkpoints}
-            write_json(out / "environment.json", facts)
-        if settings.part == "value":
-            value = make_value(part, latents or settings.latents, settings.seed, settings.device)
-            value.fit(store, out).save(out)  # latents that are not published are fitted by all processes together
-        else:
-            labels = Labels.load(Path(settings.labels), store) if settings.labels else bc(store, [], settings.labeller)
-            policy = make_policy(part, store.spec, settings.seed, settings.device)
-            policy.fit(store, labels, settings.seed, out, Path(settings.cache) / "decoded").save(out)
-        accelerator.wait_for_everyone()
-        if accelerator.is_main_process:
-            print(f"{out}: trained on {accelerator.num_processes} processes", flush=True)
-    finally:
-        accelerator.end_training()
-
-
-def _pinned(part, latents):  # type: ignore[no-untyped-def]
-    pinned, facts = pin({"part": part, "latents": latents})
-    return (pinned["part"], pinned["latents"]), facts
-
+from experiments.cli import command
 
 if __name__ == "__main__":
-    main()
+    command("train")

@@ -1,4 +1,4 @@
-"""A package beside this one adds a task with its oracle, a value, a method and a policy; broken ones end in one line."""
+"""A package beside this one adds a task, a value, a method and a policy; what is broken in it is said in one line."""
 
 from __future__ import annotations
 
@@ -131,7 +131,14 @@ def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_whole_loop_runs_on_the_parts_of_another_package(tmp_path: Path) -> None:
     """Through the command, in processes of its own, no file of the repository touched."""
     site = install(tmp_path / "site")
-    small = ["preset=tiny", "collect.episodes=6", "folds=2", "evaluation.trials=2", "evaluation.max_steps=12", "videos=1"]
+    small = [
+        "preset=tiny",
+        "collect.episodes=6",
+        "folds=2",
+        "evaluation.trials=2",
+        "evaluation.max_steps=12",
+        "videos=1",
+    ]
     words = ["task=lift_again", "valuefn=slope", "valuefn.slope=0.4", "policy=other_flow", "policy.training.steps=4"]
     words += ["methods=[bc,won]", "workers=2", f"runs={tmp_path / 'runs'}", f"cache={tmp_path / 'cache'}", *small]
     path = os.pathsep.join([str(site), str(ROOT)])

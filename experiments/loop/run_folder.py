@@ -90,7 +90,8 @@ def _first(value: Any) -> Any:
 
 def command_line() -> str:
     """The command as typed, with the interpreter left to the reader."""
-    return "python " + shlex.join([str(Path(sys.argv[0])), *sys.argv[1:]])
+    program = Path(sys.argv[0])
+    return shlex.join(["foresight", *sys.argv[1:]] if program.name == "foresight" else ["python", *sys.argv])
 
 
 class RunFolder:
