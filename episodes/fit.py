@@ -33,7 +33,7 @@ def require_spec(mine: EnvSpec, theirs: EnvSpec, what: str, proprio: bool = True
     if proprio and theirs.proprio_names != mine.proprio_names:
         raise ValueError(
             f"{what}: it reads the state {_names(mine.proprio_names)}, the data has {_names(theirs.proprio_names)}; "
-            "import the same vectors (--state)"
+            "import the same vectors (state=[...])"
         )
 
 
@@ -62,7 +62,7 @@ def require_actions(actions: npt.NDArray[Any], spec: EnvSpec, what: str) -> None
         if low < spec.action_low[i] - 1e-3 or high > spec.action_high[i] + 1e-3:
             raise ValueError(
                 f"{what}: actions {name} are {low:.4g}..{high:.4g}, its EnvSpec says {spec.action_low[i]:g}.."
-                f"{spec.action_high[i]:g}, to which a policy would clip; import with --spec and other bounds"
+                f"{spec.action_high[i]:g}, to which a policy would clip; import with other bounds (spec=FILE)"
             )
 
 
@@ -102,7 +102,7 @@ def _require_proprio(proprio: npt.NDArray[Any], spec: EnvSpec, what: str) -> Non
 def _sizes(what: str, mine: tuple[int, int], theirs: tuple[int, int]) -> str:
     return (
         f"{what}: pictures are {theirs[0]}x{theirs[1]}, it was made for {mine[0]}x{mine[1]}; read the store with "
-        f"image_size={list(mine)} (--image-size {mine[0]},{mine[1]})"
+        f"image_size=[{mine[0]},{mine[1]}]"
     )
 
 

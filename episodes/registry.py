@@ -60,7 +60,7 @@ class Registry:
     def settings(self, name: str) -> type[Any]:
         """The settings dataclass of a part: the part itself, its `settings`, or `Named`."""
         found = self.find(name)
-        return found if hasattr(found, "made_by") else getattr(found, "settings", Named)
+        return found if hasattr(found, "made_by") else getattr(found, "settings", None) or Named
 
     def part(self, name: str, base: type | None = None) -> Any:
         """The part itself, not its settings; one that is no subclass of `base` is a ValueError."""

@@ -1,8 +1,8 @@
 """Train one value function or policy on a recorded store, on all processes of an `accelerate launch`.
 
-    accelerate launch --config_file experiments/conf/accelerate/fsdp.yaml experiments/train.py preset=paper \
-        device=cuda store=STORE out=FOLDER valuefn.training.scale.activation_checkpointing=true
-    foresight train preset=tiny store=STORE out=FOLDER part=policy labels=LABELS.parquet
+    foresight train STORE out=FOLDER preset=tiny part=policy labels=LABELS.parquet
+    foresight train STORE out=FOLDER preset=paper device=cuda valuefn.training.scale.activation_checkpointing=true
+    accelerate launch --config_file experiments/conf/accelerate/fsdp.yaml experiments/train.py STORE out=FOLDER
 
 Every process reads the store and draws the same batches; the first one writes. FOLDER then loads like any trained value
 or policy (`foresight label STORE value=FOLDER`). A stopped training goes on when the same command is given again.

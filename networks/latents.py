@@ -26,7 +26,7 @@ def require_size(size: tuple[int, int]) -> None:
         H, W = (math.ceil(n / 32) * 32 for n in size)
         raise ValueError(
             f"image size {size[0]} x {size[1]}: latents need multiples of 32; for a recorded store "
-            f"image_size=[{H},{W}] (or import it with --image-size {H},{W}), for a "
+            f"image_size=[{H},{W}] (or import it with image_size=[{H},{W}]), for a "
             f"simulated task task.image_size={max(H, W)}"
         )
 

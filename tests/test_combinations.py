@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-from experiments import method_study, recap_sim
 from experiments.bench import schemas as bench_schemas
+from experiments.loop import recap as recap_sim
 from experiments.loop import schemas
-from experiments.studies import policy_ablation
+from experiments.studies import method_study, policy_ablation
 
 TASKS = ("lift", "reach", "stack", "pick_place_can", "pick_place_bread", "pick_place_milk", "pick_place_cereal")
 POLICIES = {

@@ -143,5 +143,5 @@ def test_the_command_refuses_in_one_line_before_it_works(override: str, named: s
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert result.returncode != 0
     last = result.stderr.strip().splitlines()[-1]
-    assert last.startswith("recap_sim: ") and named in last
+    assert last.startswith("recap: ") and named in last
     assert not (tmp_path / "cache").exists()

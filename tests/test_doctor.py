@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import foresight
 
-from experiments import doctor
 from experiments.models import doctor as checks
+from experiments.models import examine as doctor
 
 Usage = collections.namedtuple("Usage", "total used free")
 
@@ -148,10 +149,10 @@ def test_the_exit_code_and_the_json(
     level: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(doctor, "CHECKS", (lambda: checks.Finding("a", level, "[found]", "mend it"),))
-    assert doctor.main(["--json"]) == code
+    assert foresight("doctor", "json=true") == code
     report = json.loads(capsys.readouterr().out)
     assert report["healthy"] is (code == 0) and report["checks"][0]["fix"] == "mend it"
-    assert doctor.main([]) == code
+    assert foresight("doctor") == code
     assert "[found]" in (shown := capsys.readouterr().out) and "mend it" in shown
 
 

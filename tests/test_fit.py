@@ -9,6 +9,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+from commands import foresight
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers import FrameStackObservation, TransformObservation
 from line_walk import SPEC as LINE
@@ -21,7 +22,6 @@ from agents.sb3 import ShapedVecEnv
 from envs.viewed import Viewed
 from episodes.fit import require_actions, require_episode, require_observation, require_spec
 from episodes.store import EpisodeStore
-from experiments.label import main as label
 from networks.latents import require_size
 from valuefns.distributional import Distributional
 from valuefns.framewise import FrameStream
@@ -41,7 +41,7 @@ def _images(change: Any) -> Any:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda x: x.repeat(2, 0).repeat(2, 1), r"64x64, it was made for 32x32; read .* image_size=\[32, 32\]"),
+        (lambda x: x.repeat(2, 0).repeat(2, 1), r"64x64, it was made for 32x32; read .* image_size=\[32,32\]"),
         (lambda x: (x / 255).astype(np.float32), "are float32, it was made for uint8 0..255; leave out the wrapper"),
         (lambda x: np.moveaxis(x, -1, 0), r"shape \(3, 32, 32\), .*put the colours last"),
         (lambda x: np.concatenate([x] * 4, -1), r"shape \(32, 32, 12\), .*without a frame stack"),
@@ -78,7 +78,7 @@ def test_actions_outside_the_bounds_a_policy_clips_to() -> None:
 
 
 def test_a_size_without_latents_names_the_next_one_that_has() -> None:
-    with pytest.raises(ValueError, match=r"84 x 84: .*image_size=\[96,96\].*--image-size 96,96"):
+    with pytest.raises(ValueError, match=r"84 x 84: .*image_size=\[96,96\]"):
         require_size((84, 84))
     require_size((96, 96))
 
@@ -93,11 +93,11 @@ def test_labels_are_refused_before_the_first_and_the_way_out_works(
         for e in small:
             images = {c: x.repeat(2, 1).repeat(2, 2) for c, x in e.images.items()}
             large.append([dataclasses.replace(e, images=images)])
-    command = [str(tmp_path / "large"), "--value", str(tmp_path / "v")]
-    with pytest.raises(SystemExit, match=r"64x64, it was made for 32x32; .*--image-size 32,32"):
-        label(command)
+    command = ["label", tmp_path / "large", f"value={tmp_path / 'v'}"]
+    with pytest.raises(SystemExit, match=r"64x64, it was made for 32x32; .*image_size=\[32,32\]"):
+        foresight(*command)
     assert not (tmp_path / "large/labels").exists()
-    assert label([*command, "--image-size", "32,32"]) == 0
+    assert foresight(*command, "image_size=[32,32]") == 0
 
 
 class Level(ValueFunction):

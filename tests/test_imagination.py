@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import small_videovla as small
+from commands import foresight
 
 from agents.videovla import VideoVlaPolicy
-from experiments import imagination
 from experiments.loop.schemas import TaskConfig
 from experiments.loop.stages import make_env
 from experiments.models.imagination import rank_share, summarised
@@ -89,13 +89,13 @@ def test_the_foreground_is_the_robot_and_the_cube(env: Any) -> None:
 def test_a_run_leaves_videos_rows_and_a_plot(env: Any, tmp_path: Path) -> None:
     config = small.config(cameras=["agentview"], latents=2)
     VideoVlaPolicy(config, env.spec_).save(tmp_path / "policy")
-    command = [str(tmp_path / "policy"), "--trials", "2", "--max-steps", "9", "--out", str(tmp_path / "out")]
-    assert imagination.main([*command, "--videos", "1"]) == 0
+    command = ["imagine", tmp_path / "policy", "trials=2", "max_steps=9", f"out={tmp_path / 'out'}"]
+    assert foresight(*command, "videos=1") == 0
     rows = json.loads((tmp_path / "out" / "rows.json").read_text())
     assert [row["plans"] for row in rows] == [2, 2]  # plans at 0, 3 and 6; the last one reaches beyond the trial
     assert len(list((tmp_path / "out" / "videos").glob("*.mp4"))) == 1
     assert (tmp_path / "out" / "similarity.png").stat().st_size > 1000
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["trials"] == 2 and summary["motion"]["height"] == 256
-    with pytest.raises(SystemExit, match="--view top"):
-        imagination.main([*command, "--view", "top"])
+    with pytest.raises(SystemExit, match="view=top"):
+        foresight(*command, "view=top")

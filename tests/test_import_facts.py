@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from commands import foresight
 from foreign_datasets import FPS, TASKS, H, W, truths, write_robomimic, write_v3, write_v21
 from PIL import Image
 
@@ -21,7 +22,6 @@ from episodes.importing import Known, import_dataset
 from episodes.importing.target import BadEpisodes, Progress
 from episodes.store import EpisodeStore
 from episodes.video import frames_near
-from experiments.import_data import main
 
 h5py = pytest.importorskip("h5py", reason="pip install -e .[robomimic]")
 DATA = "data/chunk-000/file-000.parquet"
@@ -58,7 +58,7 @@ def test_videos_that_drift_give_the_nearest_frame(tmp_path: Path, drift: float) 
     for episode, truth in zip(store, made, strict=True):
         np.testing.assert_array_equal(episode.images["front"], truth.images["front"])
     _edit(tmp_path / "d" / INDEX, **{key: start - 0.6 / FPS})
-    with pytest.raises(ValueError, match=r"no frame within .*--tolerance"):
+    with pytest.raises(ValueError, match=r"no frame within .*tolerance="):
         import_dataset(tmp_path / "d", tmp_path / "t")
     import_dataset(tmp_path / "d", tmp_path / "t", Known(tolerance=0.7))  # the way out
 
@@ -87,7 +87,7 @@ def test_openpis_keys_are_understood_and_others_can_be_named(tmp_path: Path) -> 
     np.testing.assert_array_equal(store[0].actions, made[0].action[:-1])
     np.testing.assert_array_equal(store[0].proprio, made[0].state)
     _rename(tmp_path / "d", {"state": "joints", "actions": "commands"})
-    with pytest.raises(ValueError, match=r"its vectors are joints, commands; .*--state"):
+    with pytest.raises(ValueError, match=r"its vectors are joints, commands; .*state="):
         import_dataset(tmp_path / "d", tmp_path / "t", Known(cameras=("image",)))
     named = Known(cameras=("image",), state=("joints",), action="commands")
     np.testing.assert_array_equal(import_dataset(tmp_path / "d", tmp_path / "t", named)[0].actions, store[0].actions)
@@ -103,7 +103,7 @@ def test_each_episode_keeps_its_own_outcome(tmp_path: Path, capsys: pytest.Captu
     """A column of the source decides; one word for all never rewrites it; a rule and a csv file can."""
     root, csv = tmp_path / "d", tmp_path / "outcomes.csv"
     _without_success(root)
-    with pytest.raises(ValueError, match=r"does not say whether it succeeded.*--success"):
+    with pytest.raises(ValueError, match=r"does not say whether it succeeded.*success="):
         import_dataset(root, tmp_path / "s")
     for path in root.glob("data/*/*.parquet"):
         episode = np.array(pq.read_table(path)["episode_index"])
@@ -112,17 +112,17 @@ def test_each_episode_keeps_its_own_outcome(tmp_path: Path, capsys: pytest.Captu
 
     def won(*more: str) -> list[bool]:
         target = tmp_path / f"t{len(list(tmp_path.iterdir()))}"
-        assert main([str(root), str(target), *more]) == 0
+        assert foresight("import", root, f"target={target}", *more) == 0
         return [row["success"] for row in EpisodeStore(target).index]
 
-    assert won() == truth and won("--success", "@is_success") == truth
-    assert won("--success", "yes") == truth and "was not used for 1 episodes" in capsys.readouterr().out
-    assert won("--success", "@episode_index>=2") == [False, False, True, True]
+    assert won() == truth and won("success=@is_success") == truth
+    assert won("success=yes") == truth and "was not used for 1 episodes" in capsys.readouterr().out
+    assert won("success=@episode_index>=2") == [False, False, True, True]
     csv.write_bytes(b"\xef\xbb\xbfepisode,success\r\n0,no\r\n1,yes\r\n2,0\r\n3,true\r\n")
-    assert won("--success", str(csv)) == [False, True, False, True]
+    assert won(f"success={csv}") == [False, True, False, True]
     csv.write_text("episode,success\n0,perhaps\n")
     with pytest.raises(SystemExit, match="'perhaps' is neither yes nor no; correct the csv file"):
-        main([str(root), str(tmp_path / "x"), "--success", str(csv)])
+        foresight("import", root, f"target={tmp_path / 'x'}", f"success={csv}")
 
 
 def test_instructions_by_file_and_column(tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_every_bad_episode_is_named_at_once_by_the_sources_number_and_can_be_lef
     with pytest.raises(BadEpisodes) as caught:
         import_dataset(tmp_path / "d", tmp_path / "s", Known(skip=frozenset({0})))
     assert [number for number, _ in caught.value.bad] == [2, 3] and not (tmp_path / "s").exists()
-    assert str(caught.value).startswith("2 of 3 episodes") and "--skip 2,3, or --skip bad" in str(caught.value)
+    assert str(caught.value).startswith("2 of 3 episodes") and "skip=[2,3], or skip=[bad]" in str(caught.value)
     assert f"{path}: episode 2: actions of frame 1 are not finite" in str(caught.value)
     heard: list[Progress] = []
     known = Known(skip_bad=True)
@@ -246,7 +246,7 @@ def test_isaac_labs_files(tmp_path: Path) -> None:
             for name, width in (("eef_pos", 3), ("eef_quat", 4), ("gripper_pos", 2)):
                 demo[f"obs/{name}"] = np.zeros((5, width), np.float32)
             demo["states/articulation/robot/joint_position"] = np.zeros((5, 9))
-    with pytest.raises(ValueError, match=r"control rate.*--hz"):
+    with pytest.raises(ValueError, match=r"control rate.*hz="):
         import_dataset(tmp_path / "i.hdf5", tmp_path / "s", Known(instruction="stack"))
     store = import_dataset(tmp_path / "i.hdf5", tmp_path / "s", Known(instruction="stack", hz=20.0))
     assert [e.success for e in store] == [True, False] and store.spec.cameras == ("table_cam",)
@@ -302,7 +302,7 @@ def test_actions_that_are_not_what_the_file_says_are_seen(tmp_path: Path) -> Non
     absolute = POSE.copy()
     absolute[:, :3] = PATH[1:]
     _actions(tmp_path / "d.hdf5", absolute, PATH)
-    with pytest.raises(ValueError, match=r"says its actions are delta, its arrays show absolute ones.*--actions"):
+    with pytest.raises(ValueError, match=r"says its actions are delta, its arrays show absolute ones.*actions="):
         import_dataset(tmp_path / "d.hdf5", tmp_path / "s", Known(instruction="lift"))
     known = Known(instruction="lift", actions="absolute")  # the way out
     assert import_dataset(tmp_path / "d.hdf5", tmp_path / "s", known).spec.action_names[0] == "x"
@@ -319,7 +319,7 @@ def test_fingers_that_open_when_told_to_close_are_seen(tmp_path: Path) -> None:
             file[f"data/demo_10/{part}/robot0_gripper_qpos"] = np.stack([width, -width], 1)[shift : shift + 8]
         # 8 pairs need one more frame than obs has: two demonstrations
         file.copy("data/demo_10", file["data"], "demo_11")
-    with pytest.raises(ValueError, match=r"gripper_close is 1, but the fingers open.*gripper_close in --spec"):
+    with pytest.raises(ValueError, match=r"gripper_close is 1, but the fingers open.*in the file of spec="):
         import_dataset(tmp_path / "d.hdf5", tmp_path / "s", Known(instruction="lift"))
     known = Known(instruction="lift", spec={"gripper_close": -1.0})
     assert import_dataset(tmp_path / "d.hdf5", tmp_path / "s", known).spec.gripper_close == -1.0

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from commands import foresight
 from foreign_datasets import (
     FPS,
     LENGTHS,
@@ -31,7 +32,6 @@ from episodes.importing import Known, import_dataset
 from episodes.store import EpisodeStore
 from episodes.types import Episode
 from episodes.video import frames_near
-from experiments.import_data import main
 
 
 def assert_holds(episode: Episode, truth: Truth, i: int) -> None:
@@ -73,7 +73,7 @@ def test_v3_with_videos_images_tasks_and_chunks(tmp_path: Path, row_group: int) 
 def test_v21_with_videos_images_tasks_and_chunks(tmp_path: Path) -> None:
     made = truths()
     write_v21(tmp_path / "d", made)
-    assert main([str(tmp_path / "d"), str(tmp_path / "s"), "--format", "lerobot"]) == 0
+    assert foresight("import", tmp_path / "d", f"target={tmp_path / 's'}", "format=lerobot") == 0
     store = EpisodeStore(tmp_path / "s")
     for i, (episode, truth) in enumerate(zip(store, made, strict=True)):
         assert_holds(episode, truth, i)
@@ -121,7 +121,7 @@ def test_odd_but_legal_shapes(tmp_path: Path) -> None:
     write_json(root / "meta/info.json", info)
     (root / "meta/episodes.jsonl").write_text('{"episode_index": 0, "tasks": ["a"], "length": 4}\n')
     (root / "meta/tasks.jsonl").write_text('{"task_index": 0, "task": "a"}\n{"task_index": 1, "task": "b"}\n')
-    with pytest.raises(ValueError, match=r"does not say whether it succeeded.*--success"):
+    with pytest.raises(ValueError, match=r"does not say whether it succeeded.*success="):
         import_dataset(root, tmp_path / "s")
     episode = import_dataset(root, tmp_path / "s", Known(success=True))[0]
     np.testing.assert_array_equal(episode.proprio[:, 0], truth.state[:, 0])
@@ -258,7 +258,7 @@ def test_a_malformed_dataset_is_one_line_and_leaves_no_target(
     assert "\n" not in str(caught.value) and ".writing-" not in str(caught.value)
     assert not target.parent.exists() or not list(target.parent.iterdir()), "nothing is left behind"
     with pytest.raises(SystemExit) as ended:
-        main([str(tmp_path / "d"), str(target)])
+        foresight("import", tmp_path / "d", f"target={target}")
     said = capsys.readouterr().err + str(ended.value)
     assert all(line.startswith("import: ") for line in said.splitlines())
 

@@ -10,13 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import foresight
 from some_episodes import assert_same, make_episode, make_spec
 
 from episodes.importing import Known, import_dataset
 from episodes.lerobot_stats import write_stats
 from episodes.store import EpisodeStore
-from experiments.export_data import main as export
-from experiments.import_data import main
 
 SPEC = make_spec(action_low=(-9.0, -9.0), action_high=(9.0, 9.0))
 
@@ -30,8 +29,8 @@ def make(path: Path, *groups: list[int]) -> EpisodeStore:
 
 def test_export_then_import_is_lossless(tmp_path: Path) -> None:
     store = make(tmp_path / "s", [0, 1, 2], [3])
-    assert export([str(store.path)]) == 0
-    assert main([str(store.path), str(tmp_path / "t")]) == 0
+    assert foresight("export", store.path) == 0
+    assert foresight("import", store.path, f"target={tmp_path / 't'}") == 0
     back = EpisodeStore(tmp_path / "t")
     assert back.content_hash == EpisodeStore(store.path).content_hash == store.content_hash
     for a, b in zip(store, back, strict=True):
@@ -120,10 +119,10 @@ def test_unknown_everywhere_has_no_statistics(tmp_path: Path) -> None:
 
 def test_what_cannot_be_exported_is_said(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="not an episode store"):
-        export([str(tmp_path / "none")])
+        foresight("export", tmp_path / "none")
     EpisodeStore.create(tmp_path / "empty", SPEC).close()
     with pytest.raises(SystemExit, match="no episodes"):
-        export([str(tmp_path / "empty")])
+        foresight("export", tmp_path / "empty")
     one = make_spec(action_names=("dx",), action_low=(-1.0,), action_high=(1.0,), action_units=("m",))
     with EpisodeStore.create(tmp_path / "one", one) as store:
         store.append([make_episode(0, spec=one)])
@@ -136,14 +135,14 @@ def test_what_cannot_be_exported_is_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--skip", "1,x"], "--skip: 'x' is not an episode number"),
-        (["--spec", "nowhere.json"], "nowhere.json: .*give a JSON object"),
-        (["--format", "robomimic"], "is a folder, not an HDF5 file"),
+        (["skip=[1,x]"], "skip='x' is not an episode number"),
+        (["spec=nowhere.json"], "nowhere.json: .*give a JSON object"),
+        (["format=robomimic"], "is a folder, not an HDF5 file"),
     ],
 )
 def test_the_command_line_says_what_is_wrong(tmp_path: Path, arguments: list[str], message: str) -> None:
     store = make(tmp_path / "s", [0])
     with pytest.raises(SystemExit) as caught:
-        main([str(store.path), str(tmp_path / "t"), *arguments])
+        foresight("import", store.path, f"target={tmp_path / 't'}", *arguments)
     said = str(caught.value)
     assert re.search(message, said) and "\n" not in said and not (tmp_path / "t").exists()

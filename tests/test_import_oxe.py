@@ -11,6 +11,7 @@ import foreign_datasets as foreign
 import numpy as np
 import pyarrow as pa
 import pytest
+from commands import foresight
 
 from episodes.importing.actions import convert_actions, convert_rotation, gripper_values
 from episodes.importing.known import Known
@@ -18,7 +19,6 @@ from episodes.importing.oxe import OXE, oxe_known
 from episodes.store import EpisodeStore
 from episodes.types import EnvSpec
 from episodes.windows import ActionWindows, DecodedCache
-from experiments.import_data import main
 
 STATE = {
     "fractal20220817_data": ["x", "y", "z", "rx", "ry", "rz", "rw", "gripper"],
@@ -95,7 +95,7 @@ def rodrigues(v: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("name", OXE)
 def test_a_data_set_becomes_training_windows_in_simplers_convention(name: str, tmp_path: Path) -> None:
     written = write(tmp_path / "source", name)
-    assert main([str(tmp_path / "source"), str(tmp_path / "store"), "--oxe", name]) == 0
+    assert foresight("import", tmp_path / "source", f"target={tmp_path / 'store'}", f"oxe={name}") == 0
     store = EpisodeStore.open(tmp_path / "store")
     spec = store.spec
     assert (spec.rotation, spec.hz, spec.cameras) == ("rotation_vector", RATE[name], ("image",))
@@ -147,6 +147,6 @@ def test_what_is_not_said_is_not_guessed(tmp_path: Path) -> None:
         oxe_known("kuka", Known())
     rotation = tmp_path / "spec.json"
     rotation.write_text(json.dumps({"rotation": "rotation_vector"}))  # a copy that holds rotation vectors already
-    main([str(tmp_path / "source"), str(tmp_path / "kept"), "--oxe", "bridge", "--spec", str(rotation)])
+    foresight("import", tmp_path / "source", f"target={tmp_path / 'kept'}", "oxe=bridge", f"spec={rotation}")
     first = EpisodeStore.open(tmp_path / "kept")[0].actions[0]
     np.testing.assert_allclose(first[:6], written[0][0][:6], atol=1e-6)

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from commands import foresight
 from foreign_datasets import TASKS, H, W, truths, write_robomimic
 
 from episodes import SEGMENTS
 from episodes.importing import Known, import_dataset
-from experiments.import_data import main
 
 h5py = pytest.importorskip("h5py", reason="pip install -e .[robomimic]")
 LIFT = Known(instruction="lift the cube")
@@ -23,7 +23,7 @@ LIFT = Known(instruction="lift the cube")
 def test_next_obs_gives_the_final_observation(tmp_path: Path) -> None:
     made = truths()
     write_robomimic(tmp_path / "d.hdf5", made)
-    assert main([str(tmp_path / "d.hdf5"), str(tmp_path / "s"), "--instruction", "lift the cube"]) == 0
+    assert foresight("import", tmp_path / "d.hdf5", f"target={tmp_path / 's'}", "instruction=lift the cube") == 0
     store = import_dataset(tmp_path / "d.hdf5", tmp_path / "t", LIFT, "robomimic")
     assert [e.extra["source_episode"] for e in store] == [0, 1, 2, 10]
     for episode, truth in zip(store, made, strict=True):
@@ -126,7 +126,7 @@ MALFORMED: dict[str, Callable[[Path], Any]] = {
     "actions has its data in another file": _external_data,
     "actions has its data in another file;": _virtual_data,
     "an attribute is a int64, not a text": lambda p: _attribute(p, "env_args", 3),
-    "control rate .control_freq.; say the control rate with --hz": lambda p: _attribute(p, "env_args", "{}"),
+    "control rate .control_freq.; say the control rate with hz=": lambda p: _attribute(p, "env_args", "{}"),
     "demo_0: does not say whether it succeeded": lambda p: _attribute(
         p, "env_args", '{"env_kwargs": {"control_freq": 20}}'
     ),

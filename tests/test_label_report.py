@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import slow_phase
+from commands import foresight
 from made_lift import made_store
 
 from agents.controls import shuffle_within_phase
@@ -13,8 +14,6 @@ from agents.label_report import label_report, table, warnings
 from agents.phases import of_steps, progress_phases
 from episodes.labels import Labels
 from episodes.store import EpisodeStore
-from experiments import label
-from experiments.label_report import main
 from experiments.loop.run_folder import read_json, write_json
 
 
@@ -92,14 +91,8 @@ def test_the_command_reports_any_labelled_store(tmp_path: Path, capsys: pytest.C
     made = slow_phase.made_store(tmp_path / "store", 1, 8, 3)
     weight = np.where(progress_phases(made) == 3, 0.05, 1.0)
     labels_of(made, weight).save(tmp_path / "mine.parquet")
-    command = [
-        str(tmp_path / "store"),
-        "--labels",
-        str(tmp_path / "mine.parquet"),
-        "--out",
-        str(tmp_path / "out" / "r"),
-    ]
-    assert main(command) == 0
+    files = [f"labels=[{tmp_path / 'mine.parquet'}]", f"out={tmp_path / 'out' / 'r'}"]
+    assert foresight("labels", tmp_path / "store", *files) == 0
     said = capsys.readouterr().out
     assert (
         "| mine | outcome | success |" in said
@@ -109,27 +102,25 @@ def test_the_command_reports_any_labelled_store(tmp_path: Path, capsys: pytest.C
         tmp_path / "out/r.md"
     ).read_text()
 
-    assert (
-        label.main([str(tmp_path / "store"), "--value", "progress"]) == 0
-    )  # values alone: methods make labels of them
+    assert foresight("label", tmp_path / "store", "value=progress") == 0  # values alone: methods make labels of them
     capsys.readouterr()
-    assert main([str(tmp_path / "store"), "--methods", "awr"]) == 0
+    assert foresight("labels", tmp_path / "store", "methods=[awr]") == 0
     assert "| awr on progress-" in capsys.readouterr().out
 
 
 def test_the_command_says_in_one_line_what_it_cannot_report(tmp_path: Path) -> None:
     made = slow_phase.made_store(tmp_path / "store", 1, 4, 2)
-    with pytest.raises(SystemExit, match=r"no labels; make some with python -m experiments\.label STORE"):
-        main([str(made.path)])
+    with pytest.raises(SystemExit, match=r"no labels; make some with foresight label STORE value=FOLDER"):
+        foresight("labels", made.path)
     other = made_store(tmp_path / "other")
     labels_of(other, np.ones(sum(row["length"] for row in other.index))).save(tmp_path / "other.parquet")
     with pytest.raises(SystemExit, match="made for episodes"):
-        main([str(made.path), "--labels", str(tmp_path / "other.parquet")])
-    label.main([str(made.path), "--value", "progress"])
+        foresight("labels", made.path, f"labels=[{tmp_path / 'other.parquet'}]")
+    foresight("label", made.path, "value=progress")
     (head,) = (made.path / "labels").glob("*.json")
     write_json(head, read_json(head, dict, "") | {"scale": "recap"})
     with pytest.raises(SystemExit, match=r"scale=recap: its values lie in \[-1, 0\], these around"):
-        main([str(made.path)])
+        foresight("labels", made.path)
     write_json(head, read_json(head, dict, "") | {"scale": "log"})
     with pytest.raises(SystemExit, match=r"scale='log'; choose viva or recap"):
-        main([str(made.path)])
+        foresight("labels", made.path)

@@ -59,13 +59,13 @@ def test_a_lock_that_is_a_link_is_refused_and_its_target_kept(tmp_path: Path) ->
 
 
 def test_labels_are_not_written_through_a_linked_folder(tmp_path: Path) -> None:
-    from experiments.label import main
+    from commands import foresight
 
     store = made_store(tmp_path / "store", 2, 1).path
     (tmp_path / "outside").mkdir()
     (store / "labels").symlink_to(tmp_path / "outside")
     with pytest.raises(SystemExit, match="labels: a link to"):
-        main([str(store), "--value", "clock"])
+        foresight("label", store, "value=clock")
     assert list((tmp_path / "outside").iterdir()) == []
 
 

@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from commands import foresight
 from made_lift import SPEC
 from omegaconf import OmegaConf
 from test_remote import FLOW, Running
 
 import experiments.loop.run_folder as run_folder
-import experiments.simpler_sweep as sweeps
+import experiments.simpler.run as sweeps
 from agents.flow import FlowPolicy
 from agents.make import policy_content
 from agents.remote import RemoteActor
@@ -93,7 +94,7 @@ def summaries(runs: Path) -> list[dict[str, Any]]:
 
 def test_another_part_of_the_protocol_has_another_folder(tmp_path: Path, made_up: Any) -> None:
     for task in ("pick_coke_can", "move_near"):
-        sweeps.main([*WORDS, f"runs={tmp_path}", f"tasks=[{task}]"])
+        foresight("sweep", *WORDS, f"runs={tmp_path}", f"tasks=[{task}]")
     found = summaries(tmp_path)
     assert [[r["task"] for r in s["rows"]] for s in found] == [["pick_coke_can"], ["move_near"]]
     whole = SimplerSweepConfig(policy="p")
@@ -114,7 +115,7 @@ def _hold(folder: str, held: Any, end: Any) -> None:
 
 def test_a_second_sweep_of_the_same_is_refused_while_the_first_runs(tmp_path: Path, made_up: Any) -> None:
     words = [*WORDS, f"runs={tmp_path}", "tasks=[move_near]"]
-    sweeps.main(words)
+    foresight("sweep", *words)
     (place,) = (tmp_path / "simpler_sweep").iterdir()
     context = multiprocessing.get_context("fork")
     held, end = context.Event(), context.Event()
@@ -123,7 +124,7 @@ def test_a_second_sweep_of_the_same_is_refused_while_the_first_runs(tmp_path: Pa
     try:
         assert held.wait(30)
         with pytest.raises(SystemExit, match="another writer holds the lock"):
-            sweeps.main(words)
+            foresight("sweep", *words)
     finally:
         end.set()
         other.join()
@@ -140,12 +141,12 @@ def test_a_folder_trained_again_does_not_get_the_first_ones_numbers(tmp_path: Pa
     for seed, final in ((1, True), (2, False)):
         saved(tmp_path / "policy", seed)
         made_up(final)
-        sweeps.main(words)
+        foresight("sweep", *words)
     first, second = summaries(tmp_path / "runs")
     assert (first["rows"][0]["final"], second["rows"][0]["final"]) == (1.0, 0.0)
     assert first["content"] != second["content"]
     with pytest.raises(SystemExit, match=r"its content is .*, not"):
-        sweeps.main([*words, f"content={first['content']}"])
+        foresight("sweep", *words, f"content={first['content']}")
 
 
 def test_another_policy_behind_the_same_address(tmp_path: Path, made_up: Any) -> None:
@@ -158,7 +159,7 @@ def test_another_policy_behind_the_same_address(tmp_path: Path, made_up: Any) ->
         made_up(final)
         with Running(PolicyServer(policy, port=port, content=content), port=port) as running:
             port = running.port
-            sweeps.main([*WORDS[1:], "tasks=[move_near]", f"runs={tmp_path / 'runs'}", f"policy={running.url}"])
+            foresight("sweep", *WORDS[1:], "tasks=[move_near]", f"runs={tmp_path / 'runs'}", f"policy={running.url}")
             if actor is None:
                 actor = RemoteActor(running.url, SPEC)
                 actor.close()

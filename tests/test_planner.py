@@ -11,7 +11,7 @@ import torch
 from test_config import composed
 
 from agents.make import planned_policy
-from experiments.plan import describe
+from experiments.models.plan import describe
 from networks import planner
 from networks.memory import GIB
 from networks.planned import Planned

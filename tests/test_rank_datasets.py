@@ -11,15 +11,16 @@ from some_episodes import make_spec
 from vlm_server import Server, made_episode, serving, truthful
 
 from episodes.store import EpisodeStore
-from experiments import propose_segments, rank_datasets
-from experiments.loop.schemas import CONF
+from experiments.data import propose, rank
+from experiments.loop.schemas import CONF, register
 
 
 def run(experiment: str, *overrides: str) -> Path:
     """The experiment in this process, in the current folder, with a command line's overrides."""
+    register()
     with initialize_config_dir(CONF, version_base="1.3"):
         config = compose(experiment, overrides=list(overrides))
-    return {"rank_datasets": rank_datasets.rank, "propose_segments": propose_segments.run}[experiment](config)
+    return {"rank_datasets": rank.run_all, "propose_segments": propose.run_all}[experiment](config)
 
 
 def endpoint(server: Server, key: str = "") -> list[str]:

@@ -8,13 +8,14 @@ from dataclasses import replace
 import msgpack
 import numpy as np
 import pytest
+from commands import settings_of
 from made_lift import SPEC, made_episode
 from scipy.spatial.transform import Rotation
 
 from agents.adapter import Adapter, Gripper, load_adapter
 from agents.flow import FlowPolicy
 from agents.remote import RemoteActor, ServerError, served_spec
-from agents.serve import PolicyServer, load, parse
+from agents.serve import PolicyServer, load
 from agents.settings import FlowConfig
 from agents.wire import pack, unpack
 from episodes.types import EnvSpec, Observation
@@ -332,10 +333,14 @@ def test_an_adapter_is_for_one_robot():
 
 def test_the_token_and_the_guidance_are_settings(policy, tmp_path):
     policy.save(tmp_path / "p")
-    served = load(parse([f"policy={tmp_path / 'p'}", "indicator=positive", "guidance=1.5"]))
+    served = load(settings_of("serve", f"policy={tmp_path / 'p'}", "indicator=positive", "guidance=1.5"))
     assert (served.indicator, served.guidance) == (1, 1.5)
-    own = load(parse([f"policy={tmp_path / 'p'}"]))
+    own = load(settings_of("serve", f"policy={tmp_path / 'p'}"))
     assert (own.indicator, own.guidance) == (policy.indicator, policy.guidance)
-    for word, named in (("port=99999", "port"), ("indicator=good", "indicator"), ("prot=1", "the settings are")):
+    for word, named in (
+        ("port=99999", "port"),
+        ("indicator=good", "indicator"),
+        ("prot=1", "did you mean port"),
+    ):
         with pytest.raises(ValueError, match=named):
-            parse([word])
+            settings_of("serve", word)

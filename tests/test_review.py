@@ -240,7 +240,7 @@ def test_files_of_another_store_are_refused(store: EpisodeStore) -> None:
 
 def test_the_command_says_what_is_wrong_in_one_line(tmp_path: Path) -> None:
     root = Path(__file__).parent.parent
-    command = [sys.executable, "-m", "experiments.review", str(tmp_path / "nothing"), "--no-browser"]
+    command = [sys.executable, "-m", "experiments.review", str(tmp_path / "nothing"), "browser=false"]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True)
     assert done.returncode == 1 and done.stderr.count("\n") == 1 and "not an episode store" in done.stderr
 

@@ -11,10 +11,10 @@ from hydra import compose, initialize_config_dir
 from experiments.loop import schemas
 from experiments.loop.run_folder import write_json
 from experiments.loop.schemas import CONF
-from experiments.reward_shaping import run_all
 from experiments.studies.shaping.levels import levels, mean_rank, pooled
 from experiments.studies.shaping.measures import area, to_threshold
 from experiments.studies.shaping.rewards import ARMS, shaping
+from experiments.studies.shaping.run import run_all
 from experiments.studies.shaping.table import rebuild
 from experiments.studies.shaping.value import held_level, separate
 

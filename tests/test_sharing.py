@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 import torch
+from commands import foresight
 from made_lift import SPEC
 
 from agents.flow import FlowPolicy
 from agents.make import load_policy
 from agents.settings import FlowConfig
-from experiments.share import main, run_facts
+from experiments.models.share import run_facts
 from networks.sharing import push_to_hub
 
 COMMIT = "c" * 40
@@ -39,7 +40,7 @@ def trained(tmp_path: Path) -> Path:
 
 def test_a_shared_folder_loads_and_its_card_says_what_the_run_knows(trained: Path, tmp_path: Path) -> None:
     shared = tmp_path / "shared"
-    main([str(trained), str(shared)])
+    foresight("share", trained, f"folder={shared}")
     assert sorted(p.name for p in shared.rglob("*")) == ["README.md", "config.json", "model.safetensors"]
     ours, theirs = load_policy(trained).state_dict(), load_policy(shared).state_dict()
     assert all(torch.equal(ours[k], theirs[k]) for k in ours)
@@ -57,11 +58,11 @@ def test_a_shared_folder_loads_and_its_card_says_what_the_run_knows(trained: Pat
 
 def test_what_is_no_whole_model_is_not_shared(trained: Path, tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"share: .*choose a new folder"):
-        main([str(trained), str(trained.parent)])
+        foresight("share", trained, f"folder={trained.parent}")
     weights = trained / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\1")
     with pytest.raises(SystemExit, match=r"share: checkpoint .*changed or damaged"):
-        main([str(trained), str(tmp_path / "shared")])
+        foresight("share", trained, f"folder={tmp_path / 'shared'}")
     assert not (tmp_path / "shared").exists()
     with pytest.raises(ValueError, match="no model card"):
         push_to_hub(trained, "me/mine")
@@ -91,7 +92,7 @@ class StubApi:
 
 def test_pushing_sends_the_model_and_its_card_and_shows_no_key(trained: Path, tmp_path: Path) -> None:
     shared = tmp_path / "shared"
-    main([str(trained), str(shared)])
+    foresight("share", trained, f"folder={shared}")
     (shared / "latents").mkdir()
     (shared / "latents" / "model.safetensors").write_bytes(b"x")
     (shared / "secrets.env").write_text("hf_abcdefghijkl")

@@ -18,12 +18,13 @@ if importlib.util.find_spec("mani_skill") is None:
 if not os.environ.get("MS_ASSET_DIR"):
     pytest.skip("MS_ASSET_DIR is not set: no SIMPLER assets here", allow_module_level=True)
 
+from commands import settings_of
+
 from envs.simpler.backend import drawing_error
 from envs.simpler.env import PROPRIO, GripperChanges, SimplerEnv, gripper_of
 from envs.simpler.layout import Placement, Setup
 from envs.simpler.oracles import oracle
 from experiments.simpler.worker import Job, _session, run_job
-from experiments.simpler_sweep import parse
 
 CUBE = trials("widowx_stack_cube", "visual_matching")
 
@@ -154,7 +155,7 @@ def test_the_photograph_lies_behind_the_robot():
 def test_the_number_of_slots_changes_no_trial():
     found = []
     for slots in (1, 3):
-        settings = parse(["policy=random", "images=false", "execute=5", f"slots={slots}"])
+        settings = settings_of("sweep", "policy=random", "images=false", "execute=5", f"slots={slots}")
         found.append(run_job(settings, Job(CUBE[:3], (64, 64))))
     _session.close()
     assert found[0] == found[1] and [r["steps"] for r in found[0]] == [60] * 3

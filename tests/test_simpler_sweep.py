@@ -7,6 +7,7 @@ import threading
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from commands import foresight, settings_of
 from test_remote import Running
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
@@ -18,7 +19,6 @@ from experiments.simpler import ranking
 from experiments.simpler.original import Door, asked, observation_of, offered
 from experiments.simpler.plan import planned
 from experiments.simpler.tables import markdown, show, summary
-from experiments.simpler_sweep import main, parse
 
 
 def rows(task, setting, variant, finals, errors=0):
@@ -82,12 +82,12 @@ def test_the_published_figures_of_the_coke_can_come_out():
         (["backend=mujoco"], "backend"),
         (["backend=simpler_env", "workers=2"], "one worker"),
         (["slots=0"], "slots"),
-        (["video=3"], "the settings are"),
+        (["video=3"], "no setting of sweep; did you mean videos"),
     ],
 )
 def test_bad_settings_are_refused(words, named):
     with pytest.raises(ValueError, match=named):
-        parse(words)
+        settings_of("sweep", *words)
 
 
 # --- the original, as far as it can be without its package ------------------------------------------------------------
@@ -138,8 +138,8 @@ def original(tmp_path, monkeypatch):
 
 
 def sweep(folder, *words):
-    main(["backend=simpler_env", f"simpler_python={sys.executable}", f"runs={folder}", "tasks=[widowx_stack_cube]",
-          "settings=[visual_matching]", *words])  # fmt: skip
+    foresight("sweep", "backend=simpler_env", f"simpler_python={sys.executable}", f"runs={folder}",
+              "tasks=[widowx_stack_cube]", "settings=[visual_matching]", *words)  # fmt: skip
     (place,) = (folder / "simpler_sweep").iterdir()
     return pq.read_table(place / "episodes.parquet").to_pylist(), place
 
@@ -155,7 +155,7 @@ def test_the_worker_gets_its_actions_and_its_rows_come_back(original, capsys):
 
     with Running(handler=openpi) as running:
         found, place = sweep(original, f"policy={running.url}", "adapter=bridge", "execute=2", "limit=8")
-    numbers = [t.placement.episode for t in planned(parse(["tasks=[widowx_stack_cube]", "limit=8"]))]
+    numbers = [t.placement.episode for t in planned(settings_of("sweep", "tasks=[widowx_stack_cube]", "limit=8"))]
     assert [r["final"] for r in found] == [k not in (1, 2) if k != 2 else None for k in numbers]
     assert all(r["steps"] == 5 and r["instruction"] == "stack the blocks" for r in found if not r["error"])
     assert [r["variant"] for r in found] == ["prepackaged"] * 8
@@ -275,7 +275,7 @@ def test_what_a_hostile_worker_says_is_an_error_and_never_a_row(part, tmp_path, 
                 threading.Thread(target=knock, args=(self.url, speak), daemon=True).start()
 
         monkeypatch.setattr(original_backend, "Door", Met)
-        main(words)
+        foresight("sweep", *words)
 
     def knock(url, speak):
         key = ""

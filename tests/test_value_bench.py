@@ -279,7 +279,7 @@ def test_own_data_through_the_command(tmp_path: Path) -> None:
     """A store and a csv of one's own: a scorecard, its page, the bad row listed, and a second run that resumes."""
     from hydra import compose, initialize_config_dir
 
-    from experiments import value_bench
+    from experiments.bench import run as value_bench
     from experiments.bench import schemas as bench_schemas
     from experiments.loop.schemas import CONF
 
@@ -313,7 +313,7 @@ def test_a_vision_language_model_alone_through_the_command(tmp_path: Path, monke
     from hydra import compose, initialize_config_dir
     from some_episodes import make_spec
 
-    from experiments import value_bench
+    from experiments.bench import run as value_bench
     from experiments.bench import schemas as bench_schemas
     from experiments.loop.schemas import CONF
 
@@ -339,15 +339,16 @@ def test_a_vision_language_model_alone_through_the_command(tmp_path: Path, monke
 
 
 def test_labels_of_any_store_and_a_ranking(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from commands import foresight
+
     from episodes.labels import Labels
-    from experiments import label
     from experiments.data import labelling
 
     store, _ = bench(tmp_path / "a")
     made_store(tmp_path / "b", 3, 1)
     labelling.BLOCK, block = 3, labelling.BLOCK
     try:
-        assert label.main([str(tmp_path / "a"), str(tmp_path / "b"), "--value", "clock"]) == 0
+        assert foresight("label", tmp_path / "a", tmp_path / "b", "value=clock") == 0
         (path,) = (tmp_path / "a" / "labels").glob("*.parquet")
         labels = Labels.load(path, store)
         assert labels.column("value", 0) == pytest.approx((1 + np.arange(T) / (T - 1)) / 2)
@@ -359,7 +360,7 @@ def test_labels_of_any_store_and_a_ranking(tmp_path: Path, capsys: pytest.Captur
     finally:
         labelling.BLOCK = block
     with pytest.raises(SystemExit, match="no folder of a trained value"):
-        label.main([str(tmp_path / "a"), "--value", str(tmp_path)])
+        foresight("label", tmp_path / "a", f"value={tmp_path}")
 
 
 def test_ablation_rows_are_checked_and_the_table_comes_from_cells(tmp_path: Path) -> None:

@@ -18,13 +18,13 @@ REMEDIES: dict[str, str] = {
     "file_link": "put a copy of the file in its place",
     "link": "put the data itself into the file (h5copy -f soft,ext)",
     # which arrays
-    "action": "name the vector of the actions with --action KEY",
-    "state": "name the vectors of the state with --state KEY,KEY",
-    "vector": "name another vector with --action or --state: one row of numbers a frame is needed",
-    "camera": "choose among these with --cameras NAME,NAME",
-    "camera_name": "leave that camera out: name the others with --cameras",
-    "not_rgb": "it is no colour picture (depth?): leave that camera out, name the others with --cameras",
-    "sizes": "choose cameras of one size with --cameras, or fit all to one with --image-size H,W",
+    "action": "name the vector of the actions with action=KEY",
+    "state": "name the vectors of the state with state=[KEY,KEY]",
+    "vector": "name another vector with action=KEY or state=[KEY]: one row of numbers a frame is needed",
+    "camera": "choose among these with cameras=[NAME,NAME]",
+    "camera_name": "leave that camera out: name the others with cameras=[NAME,NAME]",
+    "not_rgb": "it is no colour picture (depth?): leave that camera out, name the others with cameras=[NAME,NAME]",
+    "sizes": "choose cameras of one size with cameras=[NAME,NAME], or fit all to one with image_size=[H,W]",
     "no_pictures": "import a dataset that was recorded with pictures",
     "raw_robosuite": (
         "the file has simulator states alone: add pictures with python -m robomimic.scripts.dataset_states_to_obs "
@@ -36,27 +36,30 @@ REMEDIES: dict[str, str] = {
     ),
     # facts that the files do not say, or contradict
     "success": (
-        "say it with --success: yes or no where all ended alike, @COLUMN or @COLUMN>0.5 of the source, or a csv file "
+        "say it with success=...: yes or no where all ended alike, @COLUMN or @COLUMN>0.5 of the source, or a csv file "
         "with the columns episode,success"
     ),
-    "success_column": "name one of these: --success @COLUMN",
-    "instruction": "give it with --instruction: a text, @COLUMN of the source, or a csv file with episode,instruction",
+    "success_column": "name one of these: success=@COLUMN",
+    "instruction": "give it with instruction=...: a text, @COLUMN of the source, or a csv file: episode,instruction",
     "csv": "correct the csv file: a first line episode,success or episode,instruction, then one line an episode",
-    "hz": "say the control rate with --hz",
-    "hz_contradicts": "leave --hz (or hz in --spec) out, the source's rate counts",
-    "spec": "correct the field in --spec",
-    "bounds": "correct action_low and action_high in --spec, or leave them out",
-    "convention": "say what the actions are with --actions absolute or --actions delta",
-    "gripper": "give the value that closes as gripper_close in --spec",
-    # single episodes; all of them also go with --skip
-    "rows": "the rows and the metadata are not of one dataset: leave the episode out with --skip",
-    "timestamps": "allow more with --tolerance (in frames), or leave the episode out with --skip",
-    "video_size": "the video is not the one the metadata describes: leave that camera out with --cameras, or --skip",
-    "picture": "the picture is damaged: leave the episode out with --skip",
-    "not_finite": "leave the episode out with --skip",
-    "short": "leave the episode out with --skip",
+    "hz": "say the control rate with hz=NUMBER",
+    "hz_contradicts": "leave hz= (or hz in the file of spec=) out, the source's rate counts",
+    "spec": "correct the field in the file of spec=",
+    "bounds": "correct action_low and action_high in the file of spec=, or leave them out",
+    "convention": "say what the actions are with actions=absolute or actions=delta",
+    "gripper": "give the value that closes as gripper_close in the file of spec=",
+    # single episodes; all of them also go with skip=
+    "rows": "the rows and the metadata are not of one dataset: leave the episode out with skip=[NUMBER]",
+    "timestamps": "allow more with tolerance= (in frames), or leave the episode out with skip=[NUMBER]",
+    "video_size": (
+        "the video is not the one the metadata describes: leave that camera out with cameras=[NAME,NAME], or the "
+        "episode with skip=[NUMBER]"
+    ),
+    "picture": "the picture is damaged: leave the episode out with skip=[NUMBER]",
+    "not_finite": "leave the episode out with skip=[NUMBER]",
+    "short": "leave the episode out with skip=[NUMBER]",
     # the command
-    "skip": "correct --skip",
+    "skip": "correct skip=",
     "empty": "skip fewer episodes",
     "h5py": "pip install foresight[robomimic]",
 }

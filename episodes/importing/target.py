@@ -65,7 +65,7 @@ class BadEpisodes(ValueError):
         some = f"{len(bad)} of {count} episodes cannot be imported: " if count > 1 else ""
         told = "; ".join(message for _, message in bad)
         numbers = ",".join(str(number) for number, _ in bad)
-        also = f"; or leave {'them' if len(bad) > 1 else 'it'} out: --skip {numbers}, or --skip bad"
+        also = f"; or leave {'them' if len(bad) > 1 else 'it'} out: skip=[{numbers}], or skip=[bad]"
         super().__init__(one_line(f"{some}{told}{also if count > len(bad) else ''}"))
 
 

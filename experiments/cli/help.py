@@ -33,7 +33,8 @@ def overview() -> str:
 
 def explained(command: Command) -> str:
     """Purpose, examples, groups of settings and the settings most used, with their defaults."""
-    text = ast.get_docstring(ast.parse((Path(CONF).parent / command.file).read_text())) or ""
+    source = (Path(CONF).parent / command.file).read_text()
+    text = ast.get_docstring(ast.parse(source), clean=False) or ""
     purpose, *rest = text.split("\n\n")
     examples = [line.strip() for line in text.splitlines() if re.match(r"    (foresight|accelerate) ", line)]
     operand = f" [{command.operand.upper()}]" if command.operand else ""

@@ -8,8 +8,8 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
+from omegaconf import DictConfig, ListConfig, OmegaConf, StringNode
 from omegaconf.errors import OmegaConfBaseException
 
 from episodes.registry import load
@@ -59,12 +59,12 @@ def readable(word: str) -> str:
     parser = OverridesParser.create()
     try:
         parser.parse_override(word)
-    except OverrideParseException:
+    except HydraException:
         key, _, value = word.partition("=")
         word = f"{key}={quoted(value)}"
         try:
             parser.parse_override(word)
-        except OverrideParseException:
+        except HydraException:
             raise ValueError(f"{key}={value}: not a setting; write key=value, a list as key=[a,b]") from None
     return word
 
@@ -114,7 +114,7 @@ def nearest(name: str, known: Sequence[str]) -> str:
 
 def keys_of(config: Any, prefix: str = "") -> Iterator[str]:
     """Every dotted key of a config."""
-    for key in config if isinstance(config, DictConfig) else ():
+    for key in map(str, config) if isinstance(config, DictConfig) else ():
         yield f"{prefix}{key}"
         if not OmegaConf.is_missing(config, key) and isinstance(config._get_node(key), (DictConfig, ListConfig)):
             yield from keys_of(config[key], f"{prefix}{key}.")
@@ -127,10 +127,13 @@ def _plain(command: Command, words: Sequence[str]) -> DictConfig:
         key = override.key_or_group
         if key not in known:
             raise ValueError(f"{key}: no setting of {command.name}; {nearest(key, known)}")
-        if override.is_sweep_override():
+        value = override.input_line.partition("=")[2]
+        if not override.is_sweep_override():
+            value = override.value()
+        elif not isinstance(config._get_node(key), StringNode):  # a text may hold commas
             raise ValueError(f"{override.input_line}: one value at a time; a list is {key}=[a,b]")
         try:
-            OmegaConf.update(config, key, override.value())
+            OmegaConf.update(config, key, value)
         except OmegaConfBaseException as error:
             raise ValueError(f"{override.input_line}: {_first_line(error)}") from None
     return config

@@ -30,7 +30,7 @@ def named_value(name: str, device: str) -> tuple[ValueFunction, str]:
     folder = Path(name)
     weights = folder / "model.safetensors"
     if not weights.exists():
-        raise ValueError(f"--value {name}: no folder of a trained value, and none of oracle, {', '.join(PROBES)}")
+        raise ValueError(f"value={name}: no folder of a trained value, and none of oracle, {', '.join(PROBES)}")
     files = [p for p in sorted(folder.rglob("*")) if p.name in ("model.safetensors", "config.json")]
     parts = [sha256_file(path) for path in files]
     return load_value(folder, device), hashlib.sha256("".join(parts).encode()).hexdigest()
