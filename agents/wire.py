@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
-REMOTE_EXTRA = "pip install -e .[remote]"
+from episodes.extras import install
+
+REMOTE_EXTRA = install("remote")
 KINDS = "biufSU"  # of numpy: numbers, and fixed-length bytes or text; objects and records are refused
 MAX_MESSAGE = 64 << 20  # bytes of one message
 MAX_VALUES = 10_000  # in one message; an array is five of them, whatever its size

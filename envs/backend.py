@@ -8,7 +8,9 @@ import logging
 import os
 from types import ModuleType
 
-ROBOSUITE_EXTRA = "pip install -e .[robosuite]"
+from episodes.extras import install
+
+ROBOSUITE_EXTRA = install("robosuite")
 NO_GL = "MUJOCO_GL={gl} cannot draw here ({error}); install libegl1 libegl-mesa0 libgl1-mesa-dri, or libosmesa6"
 
 

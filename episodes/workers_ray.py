@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
+from episodes.extras import install
 from episodes.job import ONE_THREAD, name_of, rebuilt, run
 
 J = TypeVar("J")
@@ -26,7 +27,7 @@ def map_ray(fn: Callable[[J], R], jobs: Iterable[J], workers: int, address: str 
     try:
         import ray
     except ImportError as error:
-        raise ImportError("map_jobs: backend ray needs Ray; pip install 'foresight[ray]'") from error
+        raise ImportError(f"map_jobs: backend ray needs Ray; {install('ray')}") from error
     if not ray.is_initialized():
         try:
             ray.init(address=address, log_to_driver=False, runtime_env={"env_vars": _environment()})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from episodes.extras import install
 from networks.planner import adapted_layers, pretrained_parts
 from networks.settings import ScaleConfig
 
@@ -20,7 +21,7 @@ def add_adapters(module: nn.Module, config: ScaleConfig, name: str) -> None:
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
-        raise ImportError(f"scale.lora_rank={config.lora_rank} needs peft; pip install 'foresight[scale]'") from error
+        raise ImportError(f"scale.lora_rank={config.lora_rank} needs peft; {install('scale')}") from error
     parts = pretrained_parts(module)
     if not any(adapted_layers(part) for part in parts):
         raise ValueError(f"{name}: scale.lora_rank={config.lora_rank}, but it has no pretrained part; use 0")

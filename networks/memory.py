@@ -36,5 +36,5 @@ def require_memory(needed: int, device: str | torch.device, what: str, way_out: 
     if needed > ROOM * free:
         raise MemoryError(
             f"{what}: needs {needed / GIB:.1f} GiB on {device}, {free / GIB:.1f} GiB are free; {way_out} "
-            "(python experiments/plan.py shows what each way of training needs)"
+            "(foresight plan shows what each way of training needs)"
         )

@@ -17,6 +17,7 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from episodes.extras import install
 from episodes.files import write_atomic, writing
 from networks.adapters import add_adapters, merge_adapters
 from networks.checkpoint import load_tensors, reading, save_tensors
@@ -148,9 +149,7 @@ class Trainer:
             try:
                 from bitsandbytes.optim import AdamW8bit
             except ImportError as error:
-                raise ImportError(
-                    "scale.optimizer=adamw8bit needs bitsandbytes; pip install 'foresight[scale]'"
-                ) from error
+                raise ImportError(f"scale.optimizer=adamw8bit needs bitsandbytes; {install('scale')}") from error
             optimizer = AdamW8bit(trained, **settings)
         else:
             optimizer = torch.optim.AdamW(trained, fused=True, **settings)

@@ -11,8 +11,9 @@ from functools import lru_cache
 from types import ModuleType
 
 from envs.simpler.assets import asset_folder
+from episodes.extras import install
 
-SIMPLER_EXTRA = "pip install -e .[simpler]"
+SIMPLER_EXTRA = install("simpler")
 NO_VULKAN = (
     "SAPIEN cannot draw here ({error}); it needs a GPU with its driver, or Mesa 24.3 or later (Debian and Ubuntu: "
     "mesa-vulkan-drivers). `make simpler` looks into it; images=False does without"

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-SIMPLER_EXTRA = "pip install -e .[simpler]"
+from episodes.extras import install
+
+SIMPLER_EXTRA = install("simpler")
 Array = npt.NDArray[np.float64]
 
 

@@ -6,6 +6,8 @@ they are the fields of `Known` and the arguments of `import_dataset` of the same
 
 from __future__ import annotations
 
+from episodes.extras import install
+
 REMEDIES: dict[str, str] = {
     # the files themselves
     "damaged": "the file is cut short or damaged: copy it from the original again",
@@ -61,5 +63,5 @@ REMEDIES: dict[str, str] = {
     # the command
     "skip": "correct skip=",
     "empty": "skip fewer episodes",
-    "h5py": "pip install foresight[robomimic]",
+    "h5py": install("robomimic"),
 }

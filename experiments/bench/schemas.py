@@ -27,7 +27,7 @@ class OwnDataConfig:
 
 @dataclass
 class ValueBenchConfig:
-    """`python experiments/value_bench.py`: episodes with known truth, models, one scorecard."""
+    """`foresight bench`: episodes with known truth, models, one scorecard."""
 
     bench: BenchConfig = field(default_factory=BenchConfig)
     data: OwnDataConfig = field(default_factory=OwnDataConfig)
@@ -74,7 +74,7 @@ class AblationConfig:
 
 @dataclass
 class ValueAblationConfig(ValueBenchConfig):
-    """`python experiments/ablation.py ablation=viva`: one table in cells (row, seed)."""
+    """`foresight ablate ablation=viva`: one table in cells (row, seed)."""
 
     ablation: AblationConfig = MISSING
     rows: list[str] = field(default_factory=list)  # empty: all
@@ -99,7 +99,7 @@ class SightOptions:
 
 @dataclass
 class SightConfig(schemas.RecapSimConfig):
-    """`python experiments/sight.py`: does the value look, over tasks and data seeds, in cells."""
+    """`foresight sight`: does the value look, over tasks and data seeds, in cells."""
 
     values: dict[str, Any] = field(default_factory=dict)  # name -> settings of a value function
     study: SightOptions = field(default_factory=SightOptions)
@@ -107,7 +107,7 @@ class SightConfig(schemas.RecapSimConfig):
 
 @dataclass
 class PolicyAblationConfig(schemas.RecapSimConfig):
-    """`python experiments/ablation.py ablation=videovla`: a policy's table in cells (row, data seed)."""
+    """`foresight ablate ablation=videovla`: a policy's table in cells (row, data seed)."""
 
     ablation: AblationConfig = MISSING
     rows: list[str] = field(default_factory=list)  # empty: all

@@ -127,7 +127,7 @@ def _plain(command: Command, words: Sequence[str]) -> DictConfig:
         key = override.key_or_group
         if key not in known:
             raise ValueError(f"{key}: no setting of {command.name}; {nearest(key, known)}")
-        value = override.input_line.partition("=")[2]
+        value: Any = str(override.input_line).partition("=")[2]
         if not override.is_sweep_override():
             value = override.value()
         elif not isinstance(config._get_node(key), StringNode):  # a text may hold commas

@@ -80,7 +80,7 @@ class EvaluationConfig:
 
 @dataclass
 class RecapSimConfig:
-    """`python experiments/recap_sim.py`: collect, value, advantages, policies, evaluation, report."""
+    """`foresight recap`: collect, value, advantages, policies, evaluation, report."""
 
     task: TaskConfig = MISSING
     collect: CollectConfig = field(default_factory=CollectConfig)
@@ -111,7 +111,7 @@ class RecapSimConfig:
 
 @dataclass
 class PlanConfig(RecapSimConfig):
-    """`python experiments/plan.py`: what the training of these settings needs."""
+    """`foresight plan`: what the training of these settings needs."""
 
     gpu: float = 80.0  # GiB of memory of one GPU
 
@@ -122,7 +122,7 @@ class PlanConfig(RecapSimConfig):
 
 @dataclass
 class TrainConfig(RecapSimConfig):
-    """`python experiments/train.py`: one value function or policy on a recorded store."""
+    """`foresight train`: one value function or policy on a recorded store."""
 
     store: str = MISSING  # folder of an episode store
     out: str = MISSING  # folder to train in and save to
@@ -163,7 +163,7 @@ class MethodStudyOptions:
 
 @dataclass
 class MethodStudyConfig(RecapSimConfig):
-    """`python experiments/method_study.py`: every method on every value, over tasks and data seeds, in cells."""
+    """`foresight study`: every method on every value, over tasks and data seeds, in cells."""
 
     values: dict[str, Any] = field(default_factory=dict)  # name -> settings of a value function
     study: MethodStudyOptions = field(default_factory=MethodStudyOptions)
@@ -171,7 +171,7 @@ class MethodStudyConfig(RecapSimConfig):
 
 @dataclass
 class RankDatasetsConfig:
-    """`python experiments/rank_datasets.py`: mean VOC of each store, and which episodes a threshold keeps."""
+    """`foresight rank`: mean VOC of each store, and which episodes a threshold keeps."""
 
     stores: list[str] = field(default_factory=list)  # folders of episode stores
     valuefn: Any = MISSING  # gvl, topreward, roboreward, oracle; others with a checkpoint
@@ -189,7 +189,7 @@ class RankDatasetsConfig:
 
 @dataclass
 class ProposeSegmentsConfig:
-    """`python experiments/propose_segments.py`: intervals without progress, for people to review."""
+    """`foresight propose`: intervals without progress, for people to review."""
 
     store: str = MISSING  # folder of an episode store
     valuefn: GVLConfig = MISSING  # its backend, camera, image_size, attempts and max_tokens are used
@@ -288,7 +288,7 @@ class ShapingStudyOptions:
 
 @dataclass
 class ShapingStudyConfig:
-    """`python experiments/reward_shaping.py`: values as rewards for Stable-Baselines3 agents."""
+    """`foresight shape`: values as rewards for Stable-Baselines3 agents."""
 
     task: TaskConfig = MISSING
     agent: AgentConfig = MISSING

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from envs.backend import choose_gl, require_device
+from episodes.extras import install
 
 ROOT = Path(__file__).resolve().parents[2]
 OK, NOTE, WARNING, PROBLEM = "ok", "note", "warning", "problem"
@@ -81,7 +82,7 @@ def packages() -> Finding:
     if missing:
         return Finding("packages", PROBLEM, f"not installed: {', '.join(missing)}", "make setup")
     if other:
-        return Finding("packages", WARNING, "; ".join(other), "pip install -c constraints.txt -e .[all]")
+        return Finding("packages", WARNING, "; ".join(other), f"{install('all')} -c constraints.txt")
     return Finding("packages", OK, f"{len(NEEDED)} as in constraints.txt" if wanted else f"{len(NEEDED)} installed")
 
 

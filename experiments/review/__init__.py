@@ -1,1 +1,1 @@
-"""A small local web page to check proposed non-progress intervals: `python -m experiments.review STORE`."""
+"""A small local web page to check proposed non-progress intervals: `foresight review STORE`."""
