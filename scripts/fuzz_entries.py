@@ -27,7 +27,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "scripts")]
+sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
 import numpy as np  # noqa: E402
 from fuzz_readers import damage  # noqa: E402
@@ -88,11 +88,11 @@ def of_files(files: list[Path], read: Callable[[], Any]) -> Case:
 
 
 def pictures(folder: Path) -> Case:
-    import made_pngs as pngs
     from PIL import Image
 
     from episodes.images import decode_png, encode_png
     from episodes.importing.pictures import decoded
+    from tests.helpers import made_pngs as pngs
 
     H, W = 16, 24
     noise = np.random.default_rng(0).integers(0, 256, (H, W, 3)).astype(np.uint8)
@@ -126,7 +126,7 @@ def imported(source: Path, target: Path) -> Callable[[], None]:
 
 
 def lerobot(folder: Path) -> Case:
-    import foreign_datasets as foreign
+    from tests.helpers import foreign_datasets as foreign
 
     cases = []
     for name, write in (("v3", foreign.write_v3), ("v21", foreign.write_v21)):
@@ -159,9 +159,8 @@ def hdf5(folder: Path) -> Case:
 
 
 def mp4(folder: Path) -> Case:
-    import foreign_datasets as foreign
-
     from episodes.video import frames_near
+    from tests.helpers import foreign_datasets as foreign
 
     foreign.write_v3(folder / "set", foreign.truths())
     file = min((folder / "set").rglob("*.mp4"))
@@ -173,9 +172,8 @@ def mp4(folder: Path) -> Case:
 
 
 def stores(folder: Path) -> Case:
-    from made_lift import made_store
-
     from episodes.store import EpisodeStore
+    from tests.helpers.made_lift import made_store
 
     path = made_store(folder / "store", 3, 1).path
     valid = {p: p.read_bytes() for p in path.rglob("*") if p.is_file() and p.suffix in (".parquet", ".json")}
@@ -216,7 +214,6 @@ def server(folder: Path) -> Case:
     import threading
 
     import torch
-    from made_lift import SPEC, made_episode
     from websockets.exceptions import ConnectionClosed
     from websockets.sync.client import connect
 
@@ -224,6 +221,7 @@ def server(folder: Path) -> Case:
     from agents.serve import PolicyServer
     from agents.settings import FlowConfig
     from agents.wire import pack, unpack
+    from tests.helpers.made_lift import SPEC, made_episode
 
     torch.set_num_threads(1)
     policy = FlowPolicy(FlowConfig(width=16, chunk=4, execute=2), SPEC, seed=3).eval()

@@ -65,12 +65,10 @@ def damage(raw: bytes, rng: np.random.Generator) -> bytes:
 
 def targets(folder: Path) -> list[Target]:
     """Make one valid file of every kind under `folder`."""
-    sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+    sys.path[:0] = [str(ROOT)]
     import pyarrow as pa
     import pyarrow.parquet as pq
-    import tiny
     import torch
-    from made_lift import made_store
 
     from agents.flow import FlowPolicy
     from agents.make import load_policy
@@ -86,6 +84,8 @@ def targets(folder: Path) -> list[Target]:
     from networks.checkpoint import load_tensors, save_tensors
     from networks.latents import LatentEncoder, latents_config
     from networks.settings import LatentsConfig
+    from tests.helpers import tiny
+    from tests.helpers.made_lift import made_store
     from valuefns.make import load_value
     from valuefns.viva import ViVa
 

@@ -15,11 +15,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bad_inputs import CASES, WAY_OUT, Case, make_world
 from hydra import compose, initialize_config_dir
 from hydra.errors import ConfigCompositionException
-from made_lift import SPEC, made_episode
-from some_episodes import assert_same
 
 from envs.ledger import Trial, TrialLedger
 from envs.robosuite_env import RoboSuiteEnv
@@ -32,6 +29,9 @@ from experiments.loop import schemas
 from experiments.loop.checks import check
 from experiments.loop.run_folder import write_json
 from experiments.loop.stages import save_values
+from tests.helpers.bad_inputs import CASES, WAY_OUT, Case, make_world
+from tests.helpers.made_lift import SPEC, made_episode
+from tests.helpers.some_episodes import assert_same
 
 
 def tree(folder: Path) -> dict[str, str]:

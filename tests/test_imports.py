@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+from tests import ROOT
+
 MAY_IMPORT = {
     "episodes": set(),
     "networks": {"episodes"},

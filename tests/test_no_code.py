@@ -5,7 +5,8 @@ import pathlib
 import re
 
 import pytest
-from test_imports import MAY_IMPORT, ROOT
+
+from tests.test_imports import MAY_IMPORT, ROOT
 
 FORBIDDEN_MODULES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 FORBIDDEN_CALLS = {

@@ -15,7 +15,8 @@ import tomllib
 import pytest
 from packaging.requirements import Requirement
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+from tests import ROOT
+
 TOOLS = """
 awk bash cat chmod cksum cp cut dirname du env grep head make mkdir rm sed sh tail tee touch uname
 """

@@ -1,0 +1,144 @@
+"""Ctrl-C, a full disk and too little memory end a command with one line, whoever noticed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from episodes.files import disk_full, writing
+from episodes.stopping import COMMANDS, STOPPED, refusing
+from tests import ROOT
+
+BEGIN = "import os, signal, sys, time\n"
+WORKING = """
+from episodes.stopping import stopping
+with stopping():
+    print("ready", flush=True)
+    time.sleep(30)
+"""
+LOADING = """
+import experiments
+print("ready", flush=True)
+time.sleep(30)  # a library that takes its time
+"""
+WORKERS = """
+import experiments
+from episodes.stopping import stopping
+from episodes.workers import map_jobs
+def work(n):
+    print("ready", flush=True)
+    time.sleep(30)
+if __name__ == "__main__":
+    with stopping():
+        list(map_jobs(work, range(4), 2))
+"""
+
+
+def started(folder: Path, code: str) -> subprocess.Popen[str]:
+    script = folder / "experiments" / "script.py"  # a command of this project, by the folder it lies in
+    script.parent.mkdir()
+    script.write_text(BEGIN + code)
+    heeds = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a job in the background inherits "ignore"
+    return subprocess.Popen(
+        [sys.executable, str(script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}, preexec_fn=heeds,
+    )  # fmt: skip
+
+
+def test_every_command_ends_that_way() -> None:
+    """Whatever is run as a module or a script of the rooms; one runs in another Python, without this project."""
+    commands = [
+        path
+        for room in COMMANDS
+        for path in sorted((ROOT / room).rglob("*.py"))
+        if 'if __name__ == "__main__":' in path.read_text() and path.name != "original_worker.py"
+    ]
+    assert len(commands) > 20
+    for path in commands:
+        assert re.search(r"with (refusing|stopping)\(", path.read_text()), f"{path}: Ctrl-C ends it with a traceback"
+    for room in COMMANDS:
+        assert "catch_interrupts()" in (ROOT / room / "__init__.py").read_text()
+
+
+@pytest.mark.parametrize("code", [WORKING, LOADING, WORKERS], ids=["working", "loading", "workers"])
+def test_ctrl_c_is_one_line(code: str, tmp_path: Path) -> None:
+    """Sent to the whole group, as a terminal does: workers end without a word."""
+    process = started(tmp_path, code)
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=25)
+    assert (process.returncode, said) == (130, f"{STOPPED}\n")
+
+
+def test_ctrl_c_while_workers_start_is_one_line(tmp_path: Path) -> None:
+    process = started(tmp_path, WORKERS)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    while process.poll() is None and len(children.read_text().split()) < 2:  # the tracker's, and the first worker
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=25)
+    assert (process.returncode, said) == (130, f"{STOPPED}\n")
+
+
+FULL = os.strerror(errno.ENOSPC)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, FULL, "place/file"),
+        shutil.Error([("a", "place/file", f"[Errno 28] {FULL}")]),
+        RuntimeError(f"PytorchStreamWriter failed: {FULL}"),
+        OSError(f"[Errno 28] Error writing bytes to file. Detail: [errno 28] {FULL}"),
+        OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)),
+    ],
+)
+def test_a_full_disk_is_one_line_whichever_library_wrote(error: Exception, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"x: .*cannot be written .*free some disk space") as caught, refusing("x"):
+        raise error
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ValueError, match=r"place.*free some disk space"), writing(tmp_path / "place"):
+        raise error
+
+
+def test_other_errors_are_not_taken_for_a_full_disk(tmp_path: Path) -> None:
+    for error in (RuntimeError("x"), KeyError("x"), OSError(errno.ENOENT, "x")):
+        assert disk_full(error) == ""
+        with pytest.raises(type(error)), writing(tmp_path):
+            raise error
+
+
+def test_too_little_memory_is_one_line() -> None:
+    for error in (MemoryError(), MemoryError("Unable to allocate 9 GiB")):
+        with pytest.raises(SystemExit, match=r"x: not enough memory.*fewer workers"), refusing("x"):
+            raise error
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("mount"), reason="mounts a small disk")
+def test_reports_and_videos_on_a_full_disk(tmp_path: Path) -> None:
+    """What is written after training, on a disk that has filled by then: one line, and nothing half-written."""
+    import numpy as np
+
+    from experiments.report.video import draw_video
+
+    mounted = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(tmp_path)]
+    if subprocess.run(mounted, capture_output=True, check=False).returncode:
+        pytest.skip("may not mount here")
+    try:
+        frames = np.random.default_rng(0).integers(0, 256, (20, 64, 64, 3)).astype(np.uint8)
+        (tmp_path / "filler").write_bytes(bytes(shutil.disk_usage(tmp_path).free))
+        with pytest.raises(SystemExit, match="free some disk space"), refusing("x"):
+            draw_video(tmp_path / "videos" / "x.mp4", [frames], np.linspace(0, 1, 20))
+        assert not [p for p in tmp_path.rglob("*") if p.is_file() and p.name != "filler"]
+    finally:
+        subprocess.run(["umount", "-l", str(tmp_path)], check=True)
