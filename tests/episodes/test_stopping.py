@@ -36,7 +36,7 @@ import experiments
 from episodes.stopping import stopping
 from episodes.workers import map_jobs
 def work(n):
-    print("ready", flush=True)
+    os.write(1, b"ready\\n")  # one write: two workers share the pipe
     time.sleep(30)
 if __name__ == "__main__":
     with stopping():
@@ -65,7 +65,10 @@ def test_every_command_ends_that_way() -> None:
     ]
     assert len(commands) > 20
     for path in commands:
-        assert re.search(r"with (refusing|stopping)\(", path.read_text()), f"{path}: Ctrl-C ends it with a traceback"
+        assert re.search(r"with (refusing|stopping)\(|^    command\(\"\w+\"\)$", path.read_text(), re.M), (
+            f"{path}: Ctrl-C ends it with a traceback"
+        )
+    assert "with refusing(" in (ROOT / "experiments/cli/run.py").read_text(), "where `command` runs all of them"
     for room in COMMANDS:
         assert "catch_interrupts()" in (ROOT / room / "__init__.py").read_text()
 
