@@ -32,16 +32,17 @@ def make_policy(config: Any, spec: EnvSpec, seed: int = 0, device: str = "cpu") 
     return policy_class(config.name).make(config, spec, seed, device)
 
 
-def load_policy(folder: Path, device: str = "cpu", kind: str = "") -> Policy:
+def load_policy(folder: Path, device: str = "cpu", kind: Any = "") -> Policy:
     """Load a policy from the folder it was saved in.
 
     kind: its name, where the caller knows it. Without one the folder says, and then only a registered name will do:
     a file must not choose what is imported.
     """
     if not kind:
-        kind = str(load_config(folder).get("kind"))
+        kind = load_config(folder).get("kind")
         if kind not in POLICIES.names():
-            raise ValueError(f"policy {folder}: its kind {kind!r} is none of {', '.join(POLICIES.names())}")
+            known = ", ".join(POLICIES.names())
+            raise ValueError(f"policy {folder}: unknown kind {kind!r}; name the folder of a policy ({known})")
     return policy_class(kind).load(folder, device)
 
 

@@ -89,7 +89,7 @@ class Episodes:
 
         It does not depend on the folder, on how the episodes were grouped into appends, or on `extra`.
         """
-        digest = hashlib.sha256(self.spec.to_json().encode())
+        digest = hashlib.sha256(self.spec.hashed())
         for row in self._rows:
             digest.update(bytes.fromhex(row["content_sha256"]))
         return digest.hexdigest()

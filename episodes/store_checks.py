@@ -74,7 +74,7 @@ def read_header(path: Path) -> tuple[EnvSpec, str]:
 
 def spec_sha256(spec: EnvSpec) -> str:
     """The SHA-256 of an EnvSpec as it is written."""
-    return hashlib.sha256(spec.to_json().encode()).hexdigest()
+    return hashlib.sha256(spec.hashed()).hexdigest()
 
 
 _OTHER = "keep the episodes of another EnvSpec in a store of their own"

@@ -20,6 +20,10 @@ SEGMENTS = ("advance", "hesitation", "retry", "failure", "unlabelled")
 WEIGHTINGS = ("loss", "sample")
 """How a batch follows the weights of its steps: in the loss (WVM eq. E.5), or by how often they are drawn."""
 
+GRIPPERS = ("position", "change")
+"""What a gripper's action commands."""
+
+_CHANGE_IN_WORDS = "-1 opens by 1.31 rad, +1 closes by 1.31 rad, 0 keeps"
 
 MAX_PIXELS = 8192
 """The largest height or width of an image that anything here reads, draws or makes room for."""
@@ -56,9 +60,10 @@ class EnvSpec:
     action_high: tuple[float, ...]
     action_units: tuple[str, ...]
     rotation: str  # "rotation_vector" or "euler_xyz"
-    gripper_close: float  # the gripper action that closes: +1.0 in robosuite, -1.0 in SIMPLER
+    gripper_close: float  # the gripper action that closes: +1.0 in robosuite and SIMPLER's Google robot, -1.0 on WidowX
     hz: float  # control rate
     max_steps: int  # time limit of one episode
+    gripper: str = "position"  # what that action commands: position, or change (from where the gripper is)
 
     def __post_init__(self) -> None:
         for name in ("cameras", "proprio_names", "action_names"):
@@ -74,6 +79,8 @@ class EnvSpec:
         size = self.image_size
         if len(size) != 2 or not all(isinstance(n, int) and 1 <= n <= MAX_PIXELS for n in size):
             raise ValueError(f"EnvSpec: image_size is {size!r}; give (height, width), each 1 to {MAX_PIXELS} pixels")
+        if self.gripper not in GRIPPERS:
+            raise ValueError(f"EnvSpec: gripper is {self.gripper!r}; choose {' or '.join(GRIPPERS)}")
         if not 0 < self.hz < float("inf") or self.max_steps < 1:
             raise ValueError(f"EnvSpec: hz={self.hz}, max_steps={self.max_steps}; both must be above 0")
 
@@ -88,11 +95,21 @@ class EnvSpec:
     def to_json(self) -> str:
         return json.dumps(asdict(self), sort_keys=True)
 
+    def hashed(self) -> bytes:
+        """What content hashes are made of: `to_json` without `gripper`, which came after the first of them."""
+        return json.dumps({k: v for k, v in asdict(self).items() if k != "gripper"}, sort_keys=True).encode()
+
     @classmethod
     def from_json(cls, text: str) -> EnvSpec:
-        """Read a spec written by `to_json`; a missing, unknown or mistyped field is a ValueError that names it."""
+        """Read a spec written by `to_json`; a missing, unknown or mistyped field is a ValueError that names it.
+
+        One from before `gripper` was a field said it in the words of its last unit.
+        """
         raw = json.loads(text)
         names = {f.name for f in fields(cls)}
+        if isinstance(raw, dict) and "gripper" not in raw:
+            units = raw.get("action_units")
+            raw["gripper"] = "change" if isinstance(units, list) and units[-1:] == [_CHANGE_IN_WORDS] else "position"
         if not isinstance(raw, dict) or set(raw) != names:
             found = set(raw) if isinstance(raw, dict) else {type(raw).__name__}
             raise ValueError(f"EnvSpec: fields {sorted(found ^ names)} are missing or unknown; write it with to_json()")
@@ -116,7 +133,7 @@ class EnvSpec:
                 )
 
 
-_SPEC_KINDS: dict[str, Any] = {"env_id": str, "rotation": str, "max_steps": int}  # the rest are tuples
+_SPEC_KINDS: dict[str, Any] = {"env_id": str, "rotation": str, "gripper": str, "max_steps": int}  # the rest are tuples
 _SPEC_KINDS |= {"gripper_close": (int, float), "hz": (int, float)}
 
 

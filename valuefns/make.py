@@ -25,16 +25,17 @@ def make_value(config: Any, latents: LatentsConfig, seed: int = 0, device: str =
     return value_class(config.name).make(config, latents, seed, device)
 
 
-def load_value(folder: Path, device: str = "cpu", kind: str = "") -> ValueFunction:
+def load_value(folder: Path, device: str = "cpu", kind: Any = "") -> ValueFunction:
     """Load a learned value function from the folder it was saved in.
 
     kind: its name, where the caller knows it. Without one the folder says, and then only a registered name will do:
     a file must not choose what is imported.
     """
     if not kind:
-        kind = str(load_config(folder).get("kind"))
+        kind = load_config(folder).get("kind")
         if kind not in VALUES.names():
-            raise ValueError(f"value {folder}: its kind {kind!r} is none of {', '.join(VALUES.names())}")
+            known = ", ".join(name for name, part in VALUES.own.items() if "training" in part.__dataclass_fields__)
+            raise ValueError(f"value {folder}: unknown kind {kind!r}; name the folder of a value ({known})")
     found: Any = value_class(kind)
     if not hasattr(found, "load"):
         raise ValueError(f"value {folder}: {kind} has no `load(folder, device)`; give its class one, beside `save`")

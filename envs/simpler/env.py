@@ -42,18 +42,14 @@ def own_gripper(robot: str) -> str:
     return next(command for known, command in GRIPPER if known == robot)
 
 
-def gripper_of(spec: EnvSpec) -> str:
-    """The gripper's command of a `simpler_spec`; empty for another one."""
-    return next((command for (_, command), (words, _) in GRIPPER.items() if spec.action_units[-1] == words), "")
-
-
 def simpler_spec(
     task: SimplerTask, size: tuple[int, int], max_steps: int, images: bool = True, gripper: str = ""
 ) -> EnvSpec:
     """What a policy for the task must agree on; `size` (H, W) pixels. Loads no simulator."""
     distance, angle = RANGE[task.robot]
     limit = (distance,) * 3 + (angle,) * 3 + (1.0,)
-    words, close = GRIPPER[task.robot, gripper or own_gripper(task.robot)]
+    gripper = gripper or own_gripper(task.robot)
+    words, close = GRIPPER[task.robot, gripper]
     return EnvSpec(
         env_id=task.env_id,
         cameras=(CAMERA[task.robot],) if images else (),
@@ -67,6 +63,7 @@ def simpler_spec(
         gripper_close=close,
         hz=task.hz,
         max_steps=max_steps,
+        gripper=gripper,
     )
 
 

@@ -35,7 +35,7 @@ def run_all(config: DictConfig) -> None:
         raise ValueError(f"policy {settings.policy}: imagines nothing; name a videovla policy with latents >= 2")
     view = settings.view or policy.cameras[0]
     if view not in policy.cameras:
-        raise ValueError(f"--view {view}: the policy sees {', '.join(policy.cameras)}")
+        raise ValueError(f"view={view}: the policy sees {', '.join(policy.cameras)}")
     spec, stride, motion = policy.spec, policy.config.frame_stride, MotionConfig()
     task = TaskConfig(spec.env_id, spec.image_size[0], list(spec.cameras), spec.hz)
     env = make_env(task, settings.max_steps)

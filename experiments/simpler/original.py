@@ -29,7 +29,7 @@ from agents.remote import ServerError
 from agents.requests import MAX_PROMPT
 from agents.wire import MAX_MESSAGE, REMOTE_EXTRA, pack, unpack
 from envs.simpler.catalogue import SIMPLER_TASKS
-from envs.simpler.env import CAMERA, GripperChanges, gripper_of, own_gripper, proprioception, simpler_spec
+from envs.simpler.env import CAMERA, GripperChanges, own_gripper, proprioception, simpler_spec
 from envs.simpler.protocol import SimplerTrial
 from episodes.files import one_line
 from episodes.images import resized
@@ -262,7 +262,7 @@ class _Desk:
         task = SIMPLER_TASKS[trial.task]
         if self.task != trial.task or self.actor is None:
             wanted = policy_spec(self.settings)
-            self.gripper = gripper_of(wanted) if wanted is not None else ""
+            self.gripper = wanted.gripper if wanted is not None else ""
             spec = simpler_spec(task, self.size, task.max_steps, gripper=self.gripper)
             self.actor, self.task = make_actor(self.settings, [_Slot(spec, task)]), trial.task
         if self.socket is None:

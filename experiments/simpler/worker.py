@@ -144,10 +144,10 @@ class Session:
         key = (task, settings.policy, settings.adapter, size, images, settings.slots)
         if key != self.key:
             self.close()
-            from envs.simpler.env import SimplerEnv, gripper_of
+            from envs.simpler.env import SimplerEnv
 
             spec = policy_spec(settings)
-            gripper = gripper_of(spec) if spec is not None else ""
+            gripper = spec.gripper if spec is not None else ""
             self.envs = [
                 SimplerEnv(task, image_size=size, images=images, gripper=gripper) for _ in range(settings.slots)
             ]
