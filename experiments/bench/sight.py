@@ -16,7 +16,7 @@ from envs.oracles.mix import OracleMix
 from envs.simpler.catalogue import SimplerTask
 from episodes import seeds
 from episodes.store import Episodes
-from experiments.loop.run_folder import digest
+from experiments.loop.addresses import digest
 from experiments.loop.schemas import RecapSimConfig
 from experiments.loop.stages import CACHE_FORMAT, fit_latents, make_env, make_oracle
 from valuefns.bench.sight import Sight, across_rows, compare, look, rows, verdict_of

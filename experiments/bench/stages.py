@@ -13,8 +13,8 @@ from episodes.importing import Known, import_dataset
 from episodes.lerobot_layout import HEADER_PATH
 from episodes.store import Episodes, EpisodeStore
 from experiments.bench.schemas import OwnDataConfig, ValueBenchConfig
+from experiments.loop.addresses import digest
 from experiments.loop.cached import cached
-from experiments.loop.run_folder import digest
 from experiments.loop.stages import fit_latents
 from valuefns.bench.annotations import Annotation, read_csv
 from valuefns.bench.generate import Bench, bench_pairs, generate

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import itertools
 import json
@@ -14,7 +13,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from episodes.files import remove_temporary, write_atomic, writer_lock, writing
 from episodes.store_index import named
-from networks.settings import ScaleConfig
+from experiments.loop.addresses import digest
 
 T = TypeVar("T")
 
@@ -31,24 +29,6 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "peft", "gymnasium", "robosuite", "mujoco", "numpy")
 NOT_IDENTITY = ("runs", "cache", "fresh", "workers", "videos")
 """Settings that change where or how fast a run happens, not what it computes."""
-
-
-LATER = {
-    "scale": asdict(ScaleConfig()),
-    "vision_checkpoint": "",
-    "vision_revision": "main",
-    "language_checkpoint": "",
-    "language_revision": "main",
-    "gripper": "",
-    "pixels": False,
-    "format": 1,
-    "weighting": "loss",
-    "proprio_swap": 0.0,
-}
-"""Settings that came later and what they were before, which `digest` leaves out: what was made before stays valid.
-
-`format` is a value's own: a value that now computes something else from the same settings has a higher one.
-"""
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -73,19 +53,6 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "item"):
         value = value.item()
     return None if isinstance(value, float) and value != value else value
-
-
-def digest(*parts: Any) -> str:
-    """A short content address of settings: dataclasses, dicts, strings, numbers."""
-    plain = [asdict(p) if is_dataclass(p) and not isinstance(p, type) else p for p in parts]
-    return hashlib.sha256(json.dumps(_first(plain), sort_keys=True, default=str).encode()).hexdigest()[:16]
-
-
-def _first(value: Any) -> Any:
-    """The value without the settings of LATER that are as before."""
-    if isinstance(value, dict):
-        return {k: _first(v) for k, v in value.items() if not (k in LATER and v == LATER[k])}
-    return [_first(v) for v in value] if isinstance(value, (list, tuple)) else value
 
 
 def command_line() -> str:

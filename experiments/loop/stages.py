@@ -33,8 +33,9 @@ from episodes.lerobot_layout import HEADER_PATH
 from episodes.store import Episodes, EpisodeStore
 from episodes.store_index import named
 from episodes.windows import DecodedCache
+from experiments.loop.addresses import digest
 from experiments.loop.cached import cached
-from experiments.loop.run_folder import digest, read_json, write_json
+from experiments.loop.run_folder import read_json, write_json
 from experiments.loop.schemas import RecapSimConfig, TaskConfig
 from experiments.studies.arms import TOKENS, Arm
 from networks.latents import LatentEncoder, latents_config

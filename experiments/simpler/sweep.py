@@ -15,7 +15,8 @@ from envs.ledger import TrialLedger
 from envs.simpler.protocol import SETTINGS, SimplerTrial
 from episodes.files import write_atomic
 from episodes.workers import map_jobs
-from experiments.loop.run_folder import digest, write_json
+from experiments.loop.addresses import digest
+from experiments.loop.run_folder import write_json
 from experiments.loop.schemas import SimplerSweepConfig
 from experiments.simpler.tables import markdown, show, summary
 from experiments.simpler.worker import BLOCK, Job, check_tasks, drawn_size, run_job

@@ -21,7 +21,8 @@ from typing import Any, TypeVar
 
 from episodes.files import writer_lock, writing
 from episodes.workers import map_jobs
-from experiments.loop.run_folder import LATER, NOT_IDENTITY, command_line, read_json, write_json
+from experiments.loop.addresses import later
+from experiments.loop.run_folder import NOT_IDENTITY, command_line, read_json, write_json
 
 J = TypeVar("J")
 AGAIN = "remove it; the study's command makes it anew"
@@ -83,10 +84,10 @@ def missing(cells: Sequence[Cell], folder: Path) -> list[Cell]:
 def first_difference(old: Any, new: Any, name: str = "") -> str:
     """The first setting that differs, in words; empty where none does.
 
-    A setting that came with the code counts as what it was before it had a name (LATER), any other as a difference.
+    A setting that came with the code counts as what it was before it had a name (`later`), any other as a difference.
     """
     if isinstance(old, dict) and isinstance(new, dict):
-        old = {k: v for k, v in LATER.items() if k in new} | old
+        old = {k: v for k, v in later(new, name.rpartition(".")[2]).items() if k in new} | old
         for k in dict.fromkeys([*new, *old]):
             text = first_difference(old.get(k, "unset"), new.get(k, "unset"), f"{name}.{k}".lstrip("."))
             if text:

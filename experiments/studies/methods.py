@@ -9,7 +9,7 @@ from typing import Any
 
 from agents.extraction import labeller
 from episodes.store import EpisodeStore
-from experiments.loop.run_folder import digest
+from experiments.loop.addresses import digest
 from experiments.loop.schemas import MethodStudyConfig
 from experiments.loop.stages import (
     ArmJob,

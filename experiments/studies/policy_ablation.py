@@ -20,8 +20,9 @@ from agents.evaluate import summarise
 from episodes.files import write_atomic
 from episodes.intervals import paired_bootstrap
 from experiments.bench.schemas import PolicyAblationConfig
+from experiments.loop.addresses import digest
 from experiments.loop.checks import check_common
-from experiments.loop.run_folder import digest, write_json
+from experiments.loop.run_folder import write_json
 from experiments.loop.stages import ArmJob, collect, run_arm, score
 from experiments.studies.arms import Arm
 from experiments.studies.engine import Cell, commands, identity, make, missing, one_writer, read

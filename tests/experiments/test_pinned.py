@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from experiments.loop import pinned
+from experiments.loop.addresses import LATER, digest
 from experiments.loop.pinned import pin
-from experiments.loop.run_folder import LATER, digest
 from experiments.studies.engine import first_difference
 from networks.hub import Found
 from networks.settings import ScaleConfig
@@ -48,10 +48,19 @@ def test_every_revision_becomes_its_commit_and_a_continued_run_keeps_it(monkeypa
 def test_settings_that_came_later_leave_old_addresses_valid() -> None:
     training = composed().valuefn.training
     old = {k: v for k, v in asdict(training).items() if k != "scale"}
-    assert digest(training) == digest(old) == digest(asdict(training))
+    nested = [digest({"valuefn": {"training": some}}) for some in (training, old, asdict(training))]
+    assert len(set(nested)) == 1
     changed = replace(training, scale=ScaleConfig(lora_rank=8))
     assert digest(changed) != digest(training)
-    assert LATER["scale"] == asdict(ScaleConfig()) and LATER["proprio_swap"] == ViVaConfig().proprio_swap
+    assert LATER["TrainerConfig"]["scale"] == asdict(ScaleConfig())
+    assert LATER["ViVaConfig"]["proprio_swap"] == ViVaConfig().proprio_swap
+
+
+def test_a_setting_of_the_same_name_elsewhere_is_part_of_the_address() -> None:
+    """A value of somebody else's may have `pixels`, `gripper` or `format`; its address depends on them."""
+    for name, before in (("pixels", False), ("gripper", ""), ("weighting", "loss"), ("format", 1)):
+        assert digest({"valuefn": {"name": "theirs", name: before}}) != digest({"valuefn": {"name": "theirs"}})
+    assert digest({"task": {"gripper": ""}}) == digest({"task": {}}) != digest({"task": {"gripper": "change"}})
 
 
 def test_a_values_format_is_part_of_the_address_of_what_it_made() -> None:

@@ -12,8 +12,9 @@ import numpy.typing as npt
 
 from agents.settings import ExtractionConfig
 from episodes.store import EpisodeStore
+from experiments.loop.addresses import digest
 from experiments.loop.cached import cached
-from experiments.loop.run_folder import digest, read_json, write_json
+from experiments.loop.run_folder import read_json, write_json
 from experiments.loop.schemas import RecapSimConfig, ShapingStudyConfig
 from experiments.loop.stages import CACHE_FORMAT, collect, fit_latents
 from experiments.studies.shaping.levels import BINS, levels
