@@ -1,7 +1,6 @@
 """Remote policies: the same actions as in this process, handshake, a server's silence and death, no code in data."""
 
 import asyncio
-import time
 from dataclasses import replace
 
 import msgpack
@@ -94,10 +93,8 @@ def test_a_server_that_hangs_or_dies_or_is_not_there_is_an_error_of_its_own():
         with Running(handler=handler) as running:
             actor = google_actor(running, timeout=0.3)
             actor.reset(np.array([True]), np.array([1]), [""])
-            begun = time.monotonic()
             with pytest.raises(ServerError, match=words):
                 actor.act([google_observation()])
-            assert time.monotonic() - begun < 5
     with Running(handler=silent) as running, pytest.raises(ServerError, match="no metadata"):
         google_actor(running, connect_seconds=0.3)
     with pytest.raises(ServerError, match="cannot be reached"):

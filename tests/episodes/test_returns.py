@@ -25,7 +25,7 @@ ADVANCE, HESITATE, RETRY, FAIL, UNLABELLED = range(5)
 steps = st.integers(1, 60)
 
 
-def test_segment_names_are_those_the_oracle_curve_knows() -> None:
+def test_the_segments_of_stores_on_disk_keep_their_names() -> None:
     assert SEGMENTS == ("advance", "hesitation", "retry", "failure", "unlabelled")
 
 

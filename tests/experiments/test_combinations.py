@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
+from envs import TASKS
 from experiments.bench import schemas as bench_schemas
 from experiments.loop import recap as recap_sim
 from experiments.loop import schemas
 from experiments.studies import method_study, policy_ablation
 
-TASKS = ("lift", "reach", "stack", "pick_place_can", "pick_place_bread", "pick_place_milk", "pick_place_cereal")
 POLICIES = {
     "flow_tiny": ["policy.training.steps=2"],
     "pi05_tiny": ["policy.training.steps=2", "policy.prefix.layers=1"],

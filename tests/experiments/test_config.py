@@ -24,11 +24,9 @@ def test_every_preset_composes(preset: str) -> None:
 def test_every_task_composes_with_its_own_time_limits(task: str) -> None:
     settings = composed(f"task={task}", "task.image_size=48", "preset=small")
     assert settings.task.env_id.startswith("foresight/")
-    assert (settings.task.image_size, settings.task.hz, settings.preset) == (48, 10.0, "small")
+    assert (settings.task.image_size, settings.preset) == (48, "small")
     assert 0 < settings.evaluation.max_steps < settings.collect.max_steps
     assert composed(f"task={task}", "collect.max_steps=77").collect.max_steps == 77
-    if task == "lift":
-        assert (settings.collect.max_steps, settings.evaluation.max_steps) == (100, 55)
 
 
 def test_every_simpler_task_composes_with_its_own_camera_and_rate() -> None:

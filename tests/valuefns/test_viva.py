@@ -231,8 +231,7 @@ def test_with_all_proprioception_swapped_a_samples_own_reaches_no_gradient(
     assert moved() and not moved(proprio_swap=1.0)
 
 
-def test_swapping_is_off_by_default_and_a_share() -> None:
-    assert ViVaConfig().proprio_swap == 0
+def test_swapping_is_a_share() -> None:
     for share in (-0.1, 1.1):
         with pytest.raises(ValueError, match="proprio_swap"):
             ViVaConfig(proprio_swap=share)
