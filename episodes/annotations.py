@@ -18,6 +18,8 @@ from episodes.types import SEGMENTS
 
 KINDS = ("hesitation", "retry", "failure")
 """The types of a segment: WVM's two (section 4), and failure, from the frame of the error on."""
+UNKNOWN = (-1, -1)
+"""Frames of a failure whose beginning nobody has marked; empty in the file."""
 EXPERT = "expert"
 """The type of the one row, without m and n, of an episode that was looked at and has no segment."""
 HEADER = ("episode", "type", "m", "n")
@@ -37,12 +39,12 @@ class Segment:
     def check(self, T: int) -> None:
         """Raise a ValueError unless the type is known and 0 < m < n < T - 1 for T frames (WVM appendix B).
 
-        A failure may reach the last frame and be a single one.
+        A failure may reach the last frame and be a single one, or -1, -1: nobody has said where it went wrong.
         """
         if self.type not in KINDS:
             raise ValueError(f"segment type is {self.type!r}; choose {' or '.join(KINDS)}")
         if self.type == "failure":
-            if not 0 <= self.m <= self.n < T:
+            if not 0 <= self.m <= self.n < T and (self.m, self.n) != UNKNOWN:
                 raise ValueError(f"failure [{self.m}, {self.n}] of {T} frames; it needs 0 <= m <= n < {T}")
         elif not 0 < self.m < self.n < T - 1:
             raise ValueError(f"segment [{self.m}, {self.n}] of {T} frames; it needs 0 < m < n < {T - 1}")
@@ -59,36 +61,61 @@ def read_annotations(path: str | Path) -> Annotations:
     """
     path = Path(path)
     found: dict[int, list[Segment]] = {}
-    with named(path, "mend that line, or restore the file from a copy"):
-        for number, row in enumerate(_rows(path)[1], 2):
-            episode, kind, m, n = (row[name] for name in HEADER)
+    for row in read_rows(path)[1]:
+        segments = found.setdefault(row.episode, [])
+        if row.segment is not None:
+            segments.append(row.segment)
+    return {episode: tuple(sorted(s, key=lambda x: (x.m, x.n))) for episode, s in sorted(found.items())}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the file: an episode, its segment (None: it has none), and what further columns say."""
+
+    episode: int
+    segment: Segment | None
+    more: dict[str, str]
+
+
+def read_rows(path: str | Path) -> tuple[list[str], list[Row]]:
+    """The names of the columns and every line of the file, for all that read it; errors as of `read_annotations`."""
+    rows = []
+    with named(Path(path), "correct that line, or restore the file from a copy"):
+        names, lines = _lines(Path(path))
+        for number, line in enumerate(lines, 2):
+            episode, kind, m, n = (line[name] for name in HEADER)
             if not episode.isdecimal():
                 raise ValueError(f"line {number}: episode is {episode!r}, expected a number")
-            segments = found.setdefault(int(episode), [])
-            if kind == EXPERT:
-                continue
-            if kind not in KINDS or not (m.isdecimal() and n.isdecimal()) or not int(m) <= int(n):
+            if kind == "failure" and (m, n) in (("", ""), ("-1", "-1")):
+                segment: Segment | None = Segment(kind, *UNKNOWN)
+            elif kind == EXPERT:
+                segment = None
+            elif kind in KINDS and m.isdecimal() and n.isdecimal() and int(m) <= int(n):
+                segment = Segment(kind, int(m), int(n))
+            else:
                 raise ValueError(f"line {number}: {kind},{m},{n} is no type,m,n with m <= n")
-            segments.append(Segment(kind, int(m), int(n)))
-    return {episode: tuple(sorted(s, key=lambda x: (x.m, x.n))) for episode, s in sorted(found.items())}
+            rows.append(Row(int(episode), segment, {k: v for k, v in line.items() if k not in HEADER}))
+    return names, rows
 
 
 def write_annotations(path: str | Path, annotations: Mapping[int, Iterable[Segment]]) -> None:
     """Write the csv in one step, episodes in order; an episode keeps what further columns say of it."""
-    names, old = _rows(Path(path)) if Path(path).exists() else (list(HEADER), [])
-    more = {row["episode"]: row for row in reversed(old)}
+    names, old = read_rows(path) if Path(path).exists() else (list(HEADER), [])
+    more = {row.episode: row.more for row in reversed(old)}
     out = io.StringIO()
     writer = csv.DictWriter(out, names, lineterminator="\n", extrasaction="ignore", restval="")
     writer.writeheader()
     for episode in sorted(annotations):
-        rows = [{"type": s.type, "m": s.m, "n": s.n} for s in sorted(annotations[episode], key=lambda s: (s.m, s.n))]
-        for row in rows or [{"type": EXPERT, "m": "", "n": ""}]:
-            writer.writerow(more.get(str(episode), {}) | {"episode": str(episode), **row})
+        marked = sorted(annotations[episode], key=lambda s: (s.m, s.n))
+        rows: list[tuple[str, int | str, int | str]]
+        rows = [(s.type, "", "") if (s.m, s.n) == UNKNOWN else (s.type, s.m, s.n) for s in marked]
+        for row in rows or [(EXPERT, "", "")]:
+            writer.writerow(more.get(episode, {}) | dict(zip(HEADER, (episode, *row), strict=True)))
     write_atomic(path, out.getvalue())
 
 
-def _rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """The column names and rows of the file, stripped of blanks."""
+def _lines(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """The column names and lines of the file, stripped of blanks."""
     reader = csv.DictReader(io.StringIO(path.read_text("utf-8")))
     names = list(reader.fieldnames or [])
     if missing := [name for name in HEADER if name not in names]:

@@ -57,6 +57,8 @@ def _value(kind: Any, value: Any, what: str) -> Any:
         return from_json(kind, value)  # type: ignore[arg-type]
     if get_origin(kind) is tuple and isinstance(value, list):
         parts = get_args(kind)
+        if parts[1:] == (...,):
+            parts = parts[:1] * len(value)
         if len(parts) == len(value):
             return tuple(_value(k, v, what) for k, v in zip(parts, value))
     elif get_origin(kind) is list and isinstance(value, list):

@@ -12,7 +12,6 @@ from markupsafe import Markup
 
 from episodes.files import write_atomic
 from episodes.store import Episodes
-from episodes.types import SEGMENTS
 from experiments.bench.files import load_scores
 from experiments.loop.run_folder import write_json
 from experiments.report import bench_plots, facts, plots
@@ -39,11 +38,11 @@ def worst_of_each_kind(result: ModelScores, each: int) -> list[tuple[float, Scor
 
 
 def segments_of(scored: Scored) -> list[str]:
-    """The annotated segment as one label per frame (T,)."""
+    """The annotated segments as one label per frame (T,)."""
     a, T = scored.annotation, len(scored.predicted)
     names = ["advance"] * T
-    if a.kind in SEGMENTS and a.m >= 0:
-        names[a.m : a.n + 1] = [a.kind] * len(names[a.m : a.n + 1])
+    for s in a.segments:
+        names[s.m : s.n + 1] = [s.type] * len(names[s.m : s.n + 1])
     return names
 
 

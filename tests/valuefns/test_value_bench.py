@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from episodes.annotations import Segment, read_annotations, write_annotations
 from episodes.intervals import bootstrap_strata
 from episodes.store import EpisodeStore
 from episodes.types import SEGMENTS, Episode
@@ -19,7 +20,7 @@ from valuefns.bench import metrics, probes
 from valuefns.bench.annotations import Annotation, annotate, read_csv, truths, write_csv
 from valuefns.bench.generate import Bench
 from valuefns.bench.plan import GROUPS, SPLITS, TASKS, BenchConfig, Counts, Pace, trial_of, trial_seed
-from valuefns.bench.scorecard import headline, predict, rows_of, score_model
+from valuefns.bench.scorecard import headline, predict, rows_of, score_episode, score_model
 from valuefns.protocol import ValueFunction
 
 T = 40
@@ -197,7 +198,7 @@ def test_one_bad_episode_never_stops_a_run(tmp_path: Path) -> None:
     assert {f.episode: f.reason for f in result.failures} == {
         0: "the model ran out of luck",
         1: "the value of frame 7 is nan; mend the model",
-        2: "episode 2: annotated_return: segment [30, 50] of 40 frames; it needs 0 < m < n < T-1",
+        2: "episode 2: segment [30, 50] of 40 frames; it needs 0 < m < n < 39",
         5: "episode 5: annotated_return: retry [10, 35] of 40 frames has T-2x = -10; drop it",
     }
     assert [s.annotation.episode for s in result.episodes] == [3, 4, 6, 7]
@@ -230,15 +231,35 @@ def test_annotation_files(tmp_path: Path) -> None:
     assert read_csv(path, 4) == made
     for text, why in (
         ("episode,type,m\n0,retry,1\n", "no column 'n'"),
-        ("episode,type,m,n\n0,pause,1,2\n", "line 2: type is 'pause'"),
-        ("episode,type,m,n\n0,retry,1,x\n", "line 2: n is 'x'"),
-        ("episode,type,m,n\n0,retry,,\n", "line 2: m is ''"),
-        ("episode,type,m,n\n9,expert,,\n", "line 2: episode 9 of 4"),
-        ("episode,type,m,n\n0,expert,,\n0,expert,,\n", "line 3: episode 0 is annotated twice"),
+        ("episode,type,m,n\n0,pause,1,2\n", "line 2: pause,1,2 is no type,m,n"),
+        ("episode,type,m,n\n0,retry,1,x\n", "line 2: retry,1,x is no type,m,n"),
+        ("episode,type,m,n\n0,retry,,\n", "line 2: retry,, is no type,m,n"),
+        ("episode,type,m,n\n9,expert,,\n", "episode 9 of 4"),
+        ("episode,type,m,n\n0,expert,,\n0,expert,,\n", "episode 0 has 2 rows, and one of them says expert"),
     ):
         path.write_text(text)
         with pytest.raises(ValueError, match=why):
             read_csv(path, 4)
+
+
+def test_several_segments_of_the_review_page_are_one_annotation(tmp_path: Path) -> None:
+    """What the page saves is what the benchmark reads; a curve of several segments is that of their labels."""
+    path = tmp_path / "annotations.csv"
+    write_annotations(path, {0: (Segment("hesitation", 5, 10), Segment("retry", 20, 26)), 1: ()})
+    both, expert = read_csv(path, 2)
+    assert (both.kind, both.m, both.n, both.further) == ("hesitation", 5, 10, (Segment("retry", 20, 26),))
+    assert expert.kind == "expert" and expert.segments == ()
+    made = replace(episode("expert"), segments=np.zeros(T, np.int8))
+    known = truths(made, both)
+    assert np.ptp(known["annotated"][5:11]) == 0 and known["annotated"][26] < known["annotated"][20]
+    scores = score_episode(known["annotated"], known, both, 10.0)
+    assert scores["hesitation_rmse"] == 0 and scores["retry_voc"] == pytest.approx(1) and scores["error_drop"] == 1
+    write_csv(path, [both, expert])
+    assert read_csv(path, 2) == [both, expert] and read_annotations(path)[0] == both.segments
+    with pytest.raises(ValueError, match=r"episode 0: segment \[8, 26\] overlaps the one before"):
+        replace(both, further=(Segment("retry", 8, 26),)).require_within(T)
+    path.write_text("episode,type,m,n\n0,failure,,\n")
+    assert read_annotations(path) == {0: (Segment("failure", -1, -1),)} and read_csv(path, 1)[0].m == -1
 
 
 def test_metrics_at_the_models_rate_and_of_errors() -> None:
@@ -304,7 +325,7 @@ def test_own_data_through_the_command(tmp_path: Path) -> None:
     assert [row["n"] for row in summary["rows"]] == [7, 7] and summary["rows"][0]["failed"] == 1
     page = (runs[0] / "report.html").read_text()
     assert "<video" in page and "segment [3, 99] of 40 frames" in page and "Worst episodes first" in page
-    assert "clock, episode 6: episode 6: annotated_return" in (runs[0] / "table.md").read_text()
+    assert "clock, episode 6: episode 6: segment [3, 99] of 40 frames" in (runs[0] / "table.md").read_text()
 
 
 def test_a_vision_language_model_alone_through_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

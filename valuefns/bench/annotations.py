@@ -5,14 +5,15 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from episodes.files import one_line, write_atomic
-from episodes.returns import annotated_return, oracle_return, progress_return
+from episodes.annotations import HEADER, Row, Segment, check_segments, read_rows, truth_curve
+from episodes.files import write_atomic
+from episodes.returns import oracle_return
 from episodes.types import SEGMENTS, Episode
 from valuefns.bench.metrics import runs
 
@@ -35,16 +36,22 @@ class Annotation:
     task: str = ""  # episodes of one task are averaged first
     split: str = "test"
     group: str = ""  # finer than `kind`: retry_miss, drop, ...
+    further: tuple[Segment, ...] = ()  # the episode's other segments
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """Every segment of the episode, its own first; none of an expert."""
+        own = () if self.kind == "expert" or self.m < 0 else (Segment(self.kind, self.m, self.n),)
+        return own + self.further
 
     def require_within(self, T: int) -> None:
-        """ValueError unless the segment lies in an episode of T frames and has a truth."""
-        if self.kind in ("hesitation", "retry"):
-            try:
-                annotated_return(T, self.m, self.n, self.kind)  # type: ignore[arg-type]
-            except ValueError as error:
-                raise ValueError(f"episode {self.episode}: {error}") from None
-        elif self.kind == "failure" and self.m >= 0 and not self.m < T:
-            raise ValueError(f"episode {self.episode}: failure at frame {self.m} of {T} frames; correct m")
+        """ValueError unless every segment lies in an episode of T frames and none overlaps another."""
+        try:
+            check_segments(self.segments, T)
+            if self.kind != "failure":
+                truth_curve(self.segments, T)
+        except ValueError as error:
+            raise ValueError(f"episode {self.episode}: {error}") from None
 
 
 def annotate(
@@ -78,17 +85,13 @@ def annotate(
 def truths(episode: Episode, annotation: Annotation) -> dict[str, Float]:
     """Three truths of the T frames, in progress units, NaN where one is not defined.
 
-    annotated: WVM's piecewise curve (experts: linear). oracle: the labels' progress. simulator: the environment's own
-    staged progress. An annotation that does not fit the episode is a ValueError.
+    annotated: WVM's piecewise curve (experts: linear; several segments: `truth_curve`). oracle: the labels' progress.
+    simulator: the environment's own staged progress. An annotation that does not fit the episode is a ValueError.
     """
     T = len(episode)
     annotation.require_within(T)
     unknown = np.full(T, np.nan)
-    annotated = unknown
-    if annotation.kind == "expert":
-        annotated = progress_return(T)
-    elif annotation.kind in ("hesitation", "retry"):
-        annotated = annotated_return(T, annotation.m, annotation.n, annotation.kind)  # type: ignore[arg-type]
+    annotated = unknown if annotation.kind == "failure" else truth_curve(annotation.segments, T)
     try:
         oracle = oracle_return(episode.segments, episode.success)[:T]
     except ValueError:  # unlabelled
@@ -96,55 +99,46 @@ def truths(episode: Episode, annotation: Annotation) -> dict[str, Float]:
     return {"annotated": annotated, "oracle": oracle, "simulator": episode.progress[:T].astype(np.float64)}
 
 
-_COLUMNS = ("episode", "type", "m", "n")
-
-
 def write_csv(path: Path, annotations: Iterable[Annotation]) -> None:
-    """Write annotations with the columns episode, type, m, n, task, split, group."""
-    names = [f.name for f in fields(Annotation)]
+    """Write annotations with the columns episode, type, m, n, task, split, group; a row per segment."""
+    names = ("task", "split", "group")
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow("type" if name == "kind" else name for name in names)
-    writer.writerows(asdict(a).values() for a in annotations)
+    writer.writerow((*HEADER, *names))
+    for a in annotations:
+        rest = [getattr(a, name) for name in names]
+        writer.writerow((a.episode, a.kind, a.m, a.n, *rest))
+        writer.writerows((a.episode, s.type, s.m, s.n, *rest) for s in a.further)
     write_atomic(path, out.getvalue())
 
 
 def read_csv(path: Path, episodes: int) -> list[Annotation]:
-    """Read a file of annotations: columns episode, type (hesitation, retry, expert, failure), m, n; task, split, group.
+    """Read a file of annotations, the review page's or one with the further columns task, split and group.
 
-    m and n may be empty for experts and failures. Errors (ValueError, one line that names the file and the row): a
-    missing column, an unknown type, an episode not among the store's `episodes`, one named twice, no whole number.
-    Whether a segment lies within its episode shows when the episode is scored.
+    An episode may have several segments, a row each; what further columns say is its first row's. Errors (ValueError,
+    one line that names the file): those of `read_annotations`; an episode not among the store's `episodes`, or one
+    that is both an expert and not. Whether a segment lies within its episode shows when the episode is scored.
     """
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(one_line(f"{path}: cannot be read ({error}); give a csv of episode,type,m,n")) from None
-    if not rows or any(name not in rows[0] for name in _COLUMNS):
-        missing = [name for name in _COLUMNS if not rows or name not in rows[0]]
-        raise ValueError(f"{path}: no column {missing[0]!r} or no rows; its first line must name episode,type,m,n")
-    out: dict[int, Annotation] = {}
-    for line, row in enumerate(rows, 2):
-        kind = (row["type"] or "").strip()
-        if kind not in KINDS:
-            raise ValueError(one_line(f"{path}: line {line}: type is {kind!r}; use one of {', '.join(KINDS)}"))
-        numbers = {name: _whole(row[name], name, kind, f"{path}: line {line}") for name in ("episode", "m", "n")}
-        if not 0 <= numbers["episode"] < episodes:
-            raise ValueError(f"{path}: line {line}: episode {numbers['episode']} of {episodes}; count from 0")
-        if numbers["episode"] in out:
-            raise ValueError(f"{path}: line {line}: episode {numbers['episode']} is annotated twice; keep one row")
-        rest = {name: (row.get(name) or "").strip() for name in ("task", "split", "group")}
-        rest["split"] = rest["split"] or "test"
-        out[numbers["episode"]] = Annotation(kind=kind, **numbers, **rest)  # type: ignore[arg-type]
-    return list(out.values())
+    _, rows = read_rows(path)
+    if not rows:
+        raise ValueError(f"{path}: no rows; annotate some episodes first")
+    found: dict[int, list[Row]] = {}
+    for row in rows:
+        if not row.episode < episodes:
+            raise ValueError(f"{path}: episode {row.episode} of {episodes}; count from 0")
+        found.setdefault(row.episode, []).append(row)
+    return [_annotation(path, episode, some) for episode, some in found.items()]
 
 
-def _whole(text: str | None, name: str, kind: str, where: str) -> int:
-    text = (text or "").strip()
-    if not text and name != "episode" and kind in ("expert", "failure"):
-        return -1
-    try:
-        return int(text)
-    except ValueError:
-        raise ValueError(one_line(f"{where}: {name} is {text!r}; give a whole number")) from None
+def _annotation(path: Path, episode: int, rows: list[Row]) -> Annotation:
+    segments = sorted((r.segment for r in rows if r.segment is not None), key=lambda s: (s.m, s.n))
+    if len(segments) < len(rows) > 1:
+        raise ValueError(f"{path}: episode {episode} has {len(rows)} rows, and one of them says expert; keep one")
+    more = rows[0].more
+    about = {"task": more.get("task", ""), "split": more.get("split", "") or "test", "group": more.get("group", "")}
+    if not segments:
+        return Annotation(episode, "expert", **about)  # type: ignore[arg-type]
+    failures = [s for s in segments if s.type == "failure"]
+    first = failures[0] if failures else segments[0]  # a failure has no curve, whatever else happened in it
+    further = tuple(s for s in segments if s is not first)
+    return Annotation(episode, first.type, first.m, first.n, further=further, **about)  # type: ignore[arg-type]

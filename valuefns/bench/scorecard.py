@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from episodes.annotations import Segment
 from episodes.intervals import bootstrap_mean, bootstrap_strata
 from episodes.types import Episode
 from valuefns.bench import metrics, probes
@@ -110,35 +111,43 @@ def score_episode(
     p, true = predicted[frames], {name: curve[frames] for name, curve in known.items()}
     second = max(1, round(hz))
     scores: dict[str, float] = {"spearman_simulator": _spearman(p, true["simulator"]), "last": float(predicted[-1])}
-    mistaken = np.zeros(T, bool)
-    if annotation.m >= 0:
-        mistaken[annotation.m : annotation.n + 1] = True
+    mistaken = _within(annotation.segments, T)
+    waits = [s for s in annotation.segments if s.type == "hesitation"]
+    errors = [s.m for s in annotation.segments if s.type != "hesitation"]
     if annotation.kind != "failure":
         scores["rmse"] = metrics.rmse(p, true["annotated"])
         scores["spearman"] = _spearman(p, true["annotated"])
     if annotation.kind == "expert":
         scores["expert_voc"], scores["expert_tau"] = metrics.voc(p), metrics.tau_b(p)
-    if annotation.kind == "hesitation":
-        waiting = mistaken[frames]
+    if waits and annotation.kind != "failure":
+        waiting = _within(waits, T)[frames]
         error = metrics.hesitation_rmse(p, true["annotated"], waiting)
-        share = (annotation.n - annotation.m) / T
+        share = sum(s.n - s.m for s in waits) / T
         scores["hesitation_rmse"] = error
         scores[BINS[int(np.searchsorted(SHARES, share, "right")) - 1]] = error
         if share >= LONG:
             scores["hesitation_rmse_long"] = error
         scores["hesitation_rmse_oracle"] = metrics.hesitation_rmse(p, true["oracle"], waiting)
         scores["hesitation_rmse_simulator"] = metrics.hesitation_rmse(p, true["simulator"], waiting)
-        scores["hesitation_drift"] = metrics.hesitation_drift(p, waiting, 2)
-    if annotation.kind == "retry":
+        drifts = [metrics.hesitation_drift(p, _within([s], T)[frames], 2) for s in waits]
+        scores["hesitation_drift"] = float(np.mean(drifts))
+    if errors and annotation.kind != "failure":
         scores["retry_voc"] = metrics.retry_voc(p, true["annotated"])
         scores["retry_voc_oracle"] = metrics.retry_voc(p, true["oracle"])
         scores["retry_voc_simulator"] = metrics.retry_voc(p, true["simulator"])
-    if annotation.kind in ("retry", "failure") and annotation.m >= 0:
-        change = metrics.error_change(predicted, annotation.m, second)
-        scores["error_change"] = change
-        scores["error_drop"] = math.nan if math.isnan(change) else float(change < 0)
-        scores["error_rank"] = metrics.error_rank(predicted, annotation.m, second, ~mistaken)
+    if errors:
+        changes = np.array([metrics.error_change(predicted, m, second) for m in errors])
+        scores["error_change"] = float(changes.mean())
+        scores["error_drop"] = math.nan if np.isnan(changes).any() else float((changes < 0).mean())
+        scores["error_rank"] = float(np.mean([metrics.error_rank(predicted, m, second, ~mistaken) for m in errors]))
     return scores
+
+
+def _within(segments: Sequence[Segment], T: int) -> npt.NDArray[np.bool_]:
+    inside = np.zeros(T, bool)
+    for segment in segments:
+        inside[segment.m : segment.n + 1] = True
+    return inside
 
 
 def _spearman(p: Float, truth: Float) -> float:
