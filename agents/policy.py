@@ -15,7 +15,7 @@ from episodes.labels import NEGATIVE, NULL, POSITIVE, Labels
 from episodes.settings import from_json
 from episodes.store import Episodes
 from episodes.types import EnvSpec, Observation
-from networks.checkpoint import load_config, load_module, reading, save_module
+from networks.checkpoint import load_config, load_module, reading_checkpoint, save_module
 
 
 class Policy(nn.Module, ABC):
@@ -79,7 +79,7 @@ class Policy(nn.Module, ABC):
         raw, kind = load_config(folder), cls.settings.name
         if raw.get("kind") != kind:
             raise ValueError(f"policy {folder}: {raw.get('kind')!r} is not {kind}; name a folder of a {kind} policy")
-        with reading(folder):
+        with reading_checkpoint(folder):
             config, spec = from_json(cls.settings, raw["config"]), EnvSpec.from_json(raw["spec"])
             policy = cls(config, spec, device=device)  # type: ignore[call-arg]
             policy.indicator = raw["indicator"]

@@ -29,7 +29,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read a file of `save_tensors`; a missing or damaged one is a ValueError that names it."""
     if not path.is_file():
         raise ValueError(one_line(f"checkpoint {path}: no such file; train first or name another folder"))
-    with reading(path, "delete it and train again"):
+    with reading_checkpoint(path, "delete it and train again"):
         tensors, meta = load_file(path), json.loads(_metadata(path).get("foresight", "{}"))
         if not isinstance(meta, dict):
             raise ValueError("its metadata is no object")
@@ -39,7 +39,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 @contextmanager
-def reading(path: Path, way_out: str = "name another folder or train again") -> Iterator[None]:
+def reading_checkpoint(path: Path, way_out: str = "name another folder or train again") -> Iterator[None]:
     """Turn whatever goes wrong while a checkpoint is read and built into one ValueError line that names `path`."""
     try:
         yield
@@ -82,7 +82,7 @@ def module_state(module: nn.Module) -> dict[str, Tensor]:
 def load_config(folder: Path) -> dict[str, Any]:
     """Read folder/config.json; a missing or damaged one, or not the one saved with the weights, is a ValueError."""
     weights = folder / "model.safetensors"
-    with reading(folder, "name another folder"):
+    with reading_checkpoint(folder, "name another folder"):
         try:
             text = (folder / "config.json").read_bytes()
             config = json.loads(text)
@@ -92,7 +92,7 @@ def load_config(folder: Path) -> dict[str, Any]:
             raise ValueError("config.json holds no settings")
     saved: Any = {}
     if weights.is_file():
-        with reading(weights, "delete it and train again"):
+        with reading_checkpoint(weights, "delete it and train again"):
             saved = json.loads(_metadata(weights).get("foresight", "{}"))
     # before anything is built from it: a damaged number can ask for any amount of memory
     known = saved.get("config_sha256") if isinstance(saved, dict) else None

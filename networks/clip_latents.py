@@ -40,13 +40,13 @@ def views_of(data: DecodedCache, cameras: Sequence[str]) -> list[int]:
     return [data.spec.cameras.index(name) for name in cameras]
 
 
-def side_by_side(latents: Tensor) -> Tensor:
+def join_views(latents: Tensor) -> Tensor:
     """(N, V, F, C, h, w) -> (N, F, C, h, V w)."""
     return latents.permute(0, 2, 3, 4, 1, 5).flatten(4, 5)
 
 
 def apart(latents: Tensor, views: int) -> Tensor:
-    """Inverse of `side_by_side`: (N, F, C, h, V w) -> (N, V, F, C, h, w)."""
+    """Inverse of `join_views`: (N, F, C, h, V w) -> (N, V, F, C, h, w)."""
     return latents.unflatten(4, (views, -1)).permute(0, 4, 1, 2, 3, 5)
 
 
@@ -65,7 +65,7 @@ def vae_clips(data: DecodedCache, views: Sequence[int], stride: int) -> Callable
 def encode_views(encoder: VideoEncoder, clips: np.ndarray, first_only: bool = False) -> Tensor:
     """Latents float32 (N, F, C, h, V w) of clips uint8 (N, frames, V, H, W, 3); each view is encoded by itself."""
     flat = torch.as_tensor(clips).transpose(1, 2).flatten(0, 1)
-    return side_by_side(encoder.encode(flat, first_only).unflatten(0, (len(clips), -1)))
+    return join_views(encoder.encode(flat, first_only).unflatten(0, (len(clips), -1)))
 
 
 def clip_latents(

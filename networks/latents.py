@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from episodes.settings import from_json
 from networks.augment import move_images
-from networks.checkpoint import load_config, load_module, reading, save_module
+from networks.checkpoint import load_config, load_module, reading_checkpoint, save_module
 from networks.conv3d import safe_precision
 from networks.settings import LatentsConfig
 from networks.trainer import Trainer
@@ -130,7 +130,7 @@ class LatentEncoder(nn.Module):
 def latents_config(folder: Path) -> LatentsConfig:
     """Settings that load the encoder saved in `folder`; a damaged or foreign folder is a ValueError."""
     raw = load_config(folder)
-    with reading(folder / "config.json", "name the folder of a latent encoder or fit one again"):
+    with reading_checkpoint(folder / "config.json", "name the folder of a latent encoder or fit one again"):
         config = from_json(LatentsConfig, raw)
     return replace(config, vae=replace(config.vae, checkpoint=""), training=None, checkpoint=str(folder))
 

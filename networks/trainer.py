@@ -20,7 +20,7 @@ from tqdm import tqdm
 from episodes.extras import install
 from episodes.files import write_atomic, writing
 from networks.adapters import add_adapters, merge_adapters
-from networks.checkpoint import load_tensors, reading, save_tensors
+from networks.checkpoint import load_tensors, reading_checkpoint, save_tensors
 from networks.memory import require_memory
 from networks.planner import enable_checkpointing
 from networks.settings import TrainerConfig
@@ -231,7 +231,7 @@ class Trainer:
         if self._checkpoint is None or not self._checkpoint.exists():
             return 0
         tensors, meta = load_tensors(self._checkpoint)
-        with reading(self._checkpoint, "delete it and train again"):
+        with reading_checkpoint(self._checkpoint, "delete it and train again"):
             load_training_state(module, optimizer.optimizer, tensors, meta)
             if ema is not None:
                 ema.shadow_params = [tensors[f"ema.{i}"].to(p.device) for i, p in enumerate(ema.shadow_params)]

@@ -11,7 +11,7 @@ from torch import nn
 
 from episodes.settings import from_json
 from episodes.types import EnvSpec
-from networks.checkpoint import load_config, load_module, reading, save_module
+from networks.checkpoint import load_config, load_module, reading_checkpoint, save_module
 from networks.latents import LatentEncoder, latents_config
 from networks.settings import LatentsConfig
 from valuefns.protocol import ValueFunction
@@ -49,7 +49,7 @@ class LearnedValue(ValueFunction):
         raw, kind = load_config(folder), cls.settings.name
         if raw.get("kind") != kind:
             raise ValueError(f"value {folder}: {raw.get('kind')!r} is not {kind}; name the folder of a {kind} value")
-        with reading(folder):
+        with reading_checkpoint(folder):
             cls.require_readable(raw["config"], folder)
             config = cls.without_sources(from_json(cls.settings, raw["config"]))
             latents = LatentsConfig()

@@ -25,7 +25,7 @@ from valuefns.protocol import ValueStream
 from valuefns.settings import WVMConfig
 from valuefns.views import episode_views, observed_views, require_finite, require_pictures
 from valuefns.wvm_model import WVMModel
-from valuefns.wvm_windows import Windows, require_history, sampled, spacing
+from valuefns.wvm_windows import Windows, read_times, require_history, spacing
 
 BATCH = 256
 """Windows solved at once; their keys stay in memory (at the published size about 45 MB each)."""
@@ -87,7 +87,7 @@ class WVM(LearnedValue):
         name = f"wvm, episode with seed {episode.provenance.seed}"
         step = spacing(self.spec.hz, self.config.fps)
         require_history(T, step, h, f"the episode with seed {episode.provenance.seed}")
-        times = sampled(T, step)
+        times = read_times(T, step)
         if not causal and times[-1] < T:
             times = np.append(times, T)
         frames = episode_views(episode, self.spec, name, proprio=False)[times]

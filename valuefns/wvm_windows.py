@@ -27,7 +27,7 @@ def spacing(hz: float, fps: float) -> float:
     return hz / fps
 
 
-def sampled(T: int, step: float) -> np.ndarray:
+def read_times(T: int, step: float) -> np.ndarray:
     """Control steps 0..T at which frames are read, round(k step)."""
     times = np.round(np.arange(int(T / step) + 2) * step).astype(np.int64)
     return times[times <= T]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from episodes.importing.known import Known, said
-from episodes.importing.reading import Fault, read_text, reading
+from episodes.importing.reading import Fault, read_text, reading_source
 
 SUCCESS = ("next.success", "is_success", "success", "is_episode_successful", "episode_success")
 """Columns that say by themselves whether an episode succeeded (in any of its rows)."""
@@ -43,7 +43,7 @@ def _outcome(text: str) -> bool:
 
 
 def _read(path: Path, name: str, convert: Callable[[str], Any]) -> dict[int, Any]:
-    with reading(path, otherwise="csv"):
+    with reading_source(path, otherwise="csv"):
         table = csv.DictReader(io.StringIO(read_text(path), newline=""))
         if not {"episode", name} <= set(table.fieldnames or ()):
             raise Fault("csv", f"its first line is {said(table.fieldnames or ())}, episode and {name} are needed")

@@ -23,7 +23,7 @@ from episodes.importing.lerobot_features import cameras, image_size, vector_name
 from episodes.importing.lerobot_meta import Meta, Source, read_meta
 from episodes.importing.lerobot_rows import Rows, scalars, vectors
 from episodes.importing.pictures import decoded, from_path
-from episodes.importing.reading import Fault, reading
+from episodes.importing.reading import Fault, reading_source
 from episodes.types import SEGMENTS, EnvSpec, Episode, Provenance
 from episodes.video import frames_near, pixel_format
 
@@ -49,13 +49,13 @@ def read_lerobot(root: Path, known: Known) -> tuple[EnvSpec, int, Drafts]:
     info = root / "meta" / "info.json"
 
     def images(features: dict[str, Any]) -> list[str]:
-        with reading(info):
+        with reading_source(info):
             found = cameras(features)
             return [found[name] for name in choose_cameras(known, found)]
 
     meta = read_meta(root, images)
     features = meta.features
-    with reading(info):
+    with reading_source(info):
         found = cameras(features)
         chosen = {name: found[name] for name in choose_cameras(known, found)}
         state, action = _state(features, known), _action(features, known)
@@ -106,7 +106,7 @@ def _action(features: dict[str, Any], known: Known) -> str:
 def _episode(meta: Meta, spec: EnvSpec, known: Known, rows: Rows, choice: _Choice, source: Source) -> Episode:
     table = rows.read(source)
     frames = len(table)
-    with reading(source.data, f"episode {source.index}"):
+    with reading_source(source.data, f"episode {source.index}"):
         if frames < 2:
             raise Fault("short", "has 1 frame; 2 are needed, the last is the final observation")
         at = scalars(table, "timestamp")
@@ -178,7 +178,7 @@ def _pictures(
 
     def videos() -> Iterator[Pictures]:
         path, start = source.videos[key]
-        with reading(path, f"episode {source.index}"):
+        with reading_source(path, f"episode {source.index}"):
             if not path.is_file():
                 raise FileNotFoundError(path)
             if (stored := pixel_format(path)).startswith("gray"):
@@ -187,7 +187,7 @@ def _pictures(
                 yield fitted(block, spec.image_size)
 
     def images() -> Iterator[Pictures]:
-        with reading(source.data, f"episode {source.index}, {camera}"):
+        with reading_source(source.data, f"episode {source.index}, {camera}"):
             for some in rows.pictures(source, key):
                 for start in range(0, len(some), block_length(*size)):
                     part = some[start : start + block_length(*size)]

@@ -20,7 +20,7 @@ from episodes.importing.reading import (
     inside,
     read_json,
     read_json_lines,
-    reading,
+    reading_source,
     whole,
     within,
 )
@@ -64,7 +64,7 @@ def read_meta(root: Path, images: Any) -> Meta:
     if not path.exists():
         raise DatasetError(root, Fault("format", "not a LeRobotDataset (meta/info.json is missing)"))
     info = read_json(path, root)
-    with reading(path):
+    with reading_source(path):
         version = info.get("codebase_version")
         if version not in VERSIONS:
             raise Fault("version", f"codebase_version {version!r} is not one of {', '.join(VERSIONS)}")
@@ -78,7 +78,7 @@ def read_meta(root: Path, images: Any) -> Meta:
         tasks, episodes = _tasks_v3(root), _episodes_v3(root, info, videos)
     else:
         tasks, episodes = _tasks_v2(root), _episodes_v2(root, info, videos)
-    with reading(path):
+    with reading_source(path):
         if whole(info.get("total_episodes", len(episodes)), "total_episodes") != len(episodes):
             raise Fault(
                 "metadata", f"total_episodes is {info['total_episodes']}, the episode index has {len(episodes)}"
@@ -89,22 +89,22 @@ def read_meta(root: Path, images: Any) -> Meta:
 def _tasks_v2(root: Path) -> dict[int, str]:
     path = root / "meta" / "tasks.jsonl"
     rows = read_json_lines(path, root)
-    with reading(path):
+    with reading_source(path):
         return {whole(row["task_index"], "task_index"): _text(row["task"]) for row in rows}
 
 
 def _episodes_v2(root: Path, info: dict[str, Any], videos: list[str]) -> list[Source]:
     path = root / "meta" / "episodes.jsonl"
     rows = read_json_lines(path, root)
-    with reading(root / "meta" / "info.json"):
+    with reading_source(root / "meta" / "info.json"):
         size = max(1, whole(info["chunks_size"], "chunks_size"))
         data = info["data_path"]
         video = info["video_path"] if videos else None
     sources = []
     for row in rows:
-        with reading(path):
+        with reading_source(path):
             i, length = whole(row["episode_index"], "episode_index"), whole(row["length"], "length")
-        with reading(root / "meta" / "info.json"):
+        with reading_source(root / "meta" / "info.json"):
             place = {"episode_chunk": i // size, "episode_index": i}
             files = {key: (inside(root, video, video_key=key, **place), 0.0) for key in videos}
             own = ("episode_index", "length", "tasks")
@@ -115,7 +115,7 @@ def _episodes_v2(root: Path, info: dict[str, Any], videos: list[str]) -> list[So
 
 def _tasks_v3(root: Path) -> dict[int, str]:
     path = root / "meta" / "tasks.parquet"
-    with reading(path):
+    with reading_source(path):
         table = pq.read_table(within(root, path))
         # the instruction is the data frame's index; its name depends on the version that wrote it
         names = [name for name in ("task", "__index_level_0__") if name in table.column_names]
@@ -129,7 +129,7 @@ def _episodes_v3(root: Path, info: dict[str, Any], videos: list[str]) -> list[So
     columns = ["episode_index", "length", "data/chunk_index", "data/file_index"]
     parts = ("chunk_index", "file_index", "from_timestamp")
     columns += [f"videos/{key}/{part}" for key in videos for part in parts]
-    with reading(root / "meta" / "info.json"):
+    with reading_source(root / "meta" / "info.json"):
         data = info["data_path"]
         video = info["video_path"] if videos else None
     sources = []
@@ -137,7 +137,7 @@ def _episodes_v3(root: Path, info: dict[str, Any], videos: list[str]) -> list[So
     for path in sorted(folder.glob("*/*.parquet")):
         if path.name.startswith("."):  # a file that somebody is writing
             continue
-        with reading(path):
+        with reading_source(path):
             file = pq.ParquetFile(within(root, path))
             if missing := [name for name in columns if name not in file.schema_arrow.names]:
                 raise KeyError(missing[0])
@@ -160,7 +160,7 @@ def _plain(kind: pa.DataType) -> bool:
 
 
 def _ordered(sources: list[Source], path: Path) -> list[Source]:
-    with reading(path):
+    with reading_source(path):
         if not sources:
             raise Fault("metadata", "lists no episodes")
         for previous, source in itertools.pairwise(sources):

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from episodes.importing.lerobot_meta import Source
-from episodes.importing.reading import Fault, reading
+from episodes.importing.reading import Fault, reading_source
 
 PICTURES = 32  # encoded pictures that are read from a file together
 
@@ -26,14 +26,14 @@ class Rows:
 
     def read(self, source: Source) -> pa.Table:
         """The rows of one episode without its pictures; a damaged file, or other than `length` rows, is an error."""
-        with reading(source.data):
+        with reading_source(source.data):
             groups, start = self._where(source)
             table = pa.concat_tables([self._group(group) for group in groups])
             return table.slice(start, source.length)
 
     def pictures(self, source: Source, key: str) -> Iterator[list[tuple[bytes, str]]]:
         """The encoded pictures of one episode in order, some at a time: (bytes, path), one of them empty."""
-        with reading(source.data):
+        with reading_source(source.data):
             groups, start = self._where(source)
             if key not in self._file.schema_arrow.names:
                 raise KeyError(key)

@@ -35,7 +35,7 @@ class DatasetError(ValueError):
 
 
 @contextmanager
-def reading(path: Path | str, part: str = "", otherwise: str = "metadata") -> Iterator[None]:
+def reading_source(path: Path | str, part: str = "", otherwise: str = "metadata") -> Iterator[None]:
     """Turn whatever goes wrong inside into one line that names `path`, what was wrong with it and the way out.
 
     part: of the file, for instance "episode 3". otherwise: the cause of an error that does not tell its own.
@@ -77,7 +77,7 @@ def read_text(path: Path) -> str:
 
 def read_json(path: Path, root: Path) -> dict[str, Any]:
     """The JSON object in a file of the dataset at `root`."""
-    with reading(path):
+    with reading_source(path):
         return json_object(read_text(within(root, path)))
 
 
@@ -86,7 +86,7 @@ def read_json_lines(path: Path, root: Path) -> list[dict[str, Any]]:
 
     A line ends at a line feed alone: other separators may stand in texts.
     """
-    with reading(path):
+    with reading_source(path):
         return [json_object(line) for line in read_text(within(root, path)).split("\n") if line.strip()]
 
 

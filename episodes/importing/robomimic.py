@@ -21,7 +21,7 @@ from episodes.importing.facts import instruction_of, success_of
 from episodes.importing.hdf5 import array, at, matrix
 from episodes.importing.hdf5_layouts import Layout, instruction_in, layout_of, picture_size
 from episodes.importing.known import Draft, Drafts, Known, choose_cameras, make_spec, one_size, require_bounds, said
-from episodes.importing.reading import DatasetError, Fault, reading
+from episodes.importing.reading import DatasetError, Fault, reading_source
 from episodes.types import SEGMENTS, EnvSpec, Episode, Provenance
 
 _ROBOSUITE = 1  # env_args["type"]
@@ -38,7 +38,7 @@ def read_robomimic(path: Path, known: Known) -> tuple[EnvSpec, int, Drafts]:
         raise DatasetError(path, Fault("h5py", "HDF5 needs h5py")) from error
     if path.is_dir():
         raise DatasetError(path, Fault("format", "is a folder, not an HDF5 file"))
-    with reading(path), h5py.File(path, "r") as file:
+    with reading_source(path), h5py.File(path, "r") as file:
         layout = layout_of(file, path)
         if missing := known.skip - set(layout.demos):
             raise Fault("skip", f"skip names demo_{min(missing)}, which is not there")
@@ -150,7 +150,7 @@ def _episode(
     import h5py
 
     name = layout.demos[number]
-    with reading(path, name.split("/")[-1], "rows"), h5py.File(path, "r") as file:
+    with reading_source(path, name.split("/")[-1], "rows"), h5py.File(path, "r") as file:
         demo = file[name]
         actions = matrix(array(demo, action))
         T = len(actions)
@@ -181,7 +181,7 @@ def _episode(
         instruction, before = instruction_of(known, number, column, partial(instruction_in, demo, data))
         proprio = [matrix(_joined(demo, layout.vector(key), parts)) for key in state]
     steps = frames - 1
-    with reading(path, name.split("/")[-1], "rows"):
+    with reading_source(path, name.split("/")[-1], "rows"):
         require_bounds(known, spec, actions)
     return Episode(
         images={
@@ -233,7 +233,7 @@ def _draw(path: Path, demo: str, key: str, parts: list[str], spec: EnvSpec) -> I
     """The pictures of one camera block by block, fitted to the store's size."""
     import h5py
 
-    with reading(path, f"{demo.split('/')[-1]}, {key}", "picture"), h5py.File(path, "r") as file:
+    with reading_source(path, f"{demo.split('/')[-1]}, {key}", "picture"), h5py.File(path, "r") as file:
         pictures = at(file[demo], key)
         step = block_length(pictures.shape[1], pictures.shape[2])
         for start in range(0, len(pictures), step):

@@ -17,7 +17,7 @@ from experiments.loop.pinned import pin
 from experiments.loop.run_folder import RunFolder, write_json
 from experiments.report.bench_page import draw_bench_videos, write_bench_report
 from valuefns.bench.annotations import write_csv
-from valuefns.bench.scorecard import ModelScores, headline, rows_of, score_model
+from valuefns.bench.scorecard import ModelScores, headline_row, rows_of, score_model
 from valuefns.registry import reads_latents
 
 
@@ -60,10 +60,10 @@ def run_all(config: DictConfig) -> None:
                 result = score_model(name, value, bench.store, tested, settings.probe_experts, pairs=pairs)
                 save_scores(folder, result)
         results.append(load_scores(folder))
-        print(f"  {sentence(headline(results[-1], rows_of(results[-1])))}", flush=True)
+        print(f"  {sentence(headline_row(results[-1], rows_of(results[-1])))}", flush=True)
     with run.stage("report"):
         rows = {result.model: rows_of(result) for result in results}
-        heads = [headline(result, rows[result.model]) for result in results]
+        heads = [headline_row(result, rows[result.model]) for result in results]
         write_json(run.path / "summary.json", {"command": run.facts["command"], "seed": settings.seed, "rows": heads})
         write_json(run.path / "metrics.json", {"rows": [row for part in rows.values() for row in part]})
         write_atomic(run.path / "table.md", table(heads, results))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from omegaconf import DictConfig
 
-from agents.evaluate import summarise
+from agents.summary import summarise
 from episodes.workers import map_jobs
 from experiments.loop import schemas
 from experiments.loop.checks import check

@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from agents.evaluate import summarise
 from agents.extraction import labeller
+from agents.summary import summarise
 from episodes.files import write_atomic
 from episodes.intervals import paired_bootstrap
 from episodes.labels import Labels
@@ -21,7 +21,7 @@ from episodes.store import EpisodeStore
 from experiments.bench.sight import make_pairs, measure_sight
 from experiments.loop.run_folder import RunFolder, write_json
 from experiments.loop.schemas import RecapSimConfig
-from experiments.loop.value_report import truths, value_metrics, write_frames
+from experiments.loop.value_report import episode_facts, value_metrics, write_frames
 from experiments.loop.videos import draw_run_videos
 
 SIGHT_EPISODES, SIGHT_PAIRS = 8, 6  # demonstrations a fold, and pairs, on which the value's sight is probed: seconds
@@ -38,8 +38,8 @@ def write_results(
     """Write every file the report and later readers need: episodes, frames, metrics, videos, summary."""
     table = pa.Table.from_pylist(rows)
     write_atomic(run.path / "episodes.parquet", lambda beside: pq.write_table(table, beside))
-    facts = truths(store)
-    made: list[Labels] = [labeller(m)(store, values, settings.labeller) for m in ("awr", "recap")]
+    facts = episode_facts(store)
+    made = [_labels(run.path, settings, store, values, method) for method in ("awr", "recap")]
     write_frames(run.path / "frames.parquet", facts, values, made)
     metrics = value_metrics(facts, values)
     held_out = "by models that had not seen the episode" if settings.folds > 1 else "on the episodes it was fitted on"
@@ -62,8 +62,18 @@ def write_results(
     for fold in sorted(value_folder.glob("fold-*/config.json")):
         shutil.copytree(fold.parent, run.path / "checkpoints" / "value" / fold.parent.name, dirs_exist_ok=True)
     draw_run_videos(run.path, settings, store, values, facts, value_folder)
-    summary = [summarise(_row_name(name, k), part) for (name, k), part in _by_arm(rows).items()]
+    summary = [
+        summarise(_row_name(name, k), part) | {"arm": name, "iteration": k} for (name, k), part in _by_arm(rows).items()
+    ]
     write_json(run.path / "summary.json", {"command": run.facts["command"], "seed": settings.seed, "rows": summary})
+
+
+def _labels(
+    run: Path, settings: RecapSimConfig, store: EpisodeStore, values: Sequence[np.ndarray], method: str
+) -> Labels:
+    """The labels that a method of the run was trained on; of one that was not run, those it would have been."""
+    used = run / "arms" / method / "labels-0.parquet"
+    return Labels.load(used, store) if used.exists() else labeller(method)(store, values, settings.labeller)
 
 
 def _by_arm(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, int], list[dict[str, Any]]]:

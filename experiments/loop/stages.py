@@ -17,7 +17,7 @@ import numpy as np
 from agents.controls import shuffle_within_phase
 from agents.extraction import labeller
 from agents.label_report import Share, label_report, warnings
-from agents.make import continued_policy, load_policy, make_policy
+from agents.make import continued_policy, load_policy, make_policy, policy_content
 from agents.phases import progress_phases
 from agents.policy import Policy
 from agents.recap import improve
@@ -35,7 +35,6 @@ from episodes.store_index import named
 from episodes.windows import DecodedCache
 from experiments.loop.addresses import digest
 from experiments.loop.cached import cached
-from experiments.loop.run_folder import read_json, write_json
 from experiments.loop.schemas import RecapSimConfig, TaskConfig
 from experiments.studies.arms import TOKENS, Arm
 from networks.latents import LatentEncoder, latents_config
@@ -253,15 +252,12 @@ def train_policy(
 
 
 def run_arm(job: ArmJob) -> list[dict[str, Any]]:
-    """Train and evaluate one arm; one row per evaluated episode of each iteration, also in arm.folder/rows.json."""
+    """Train and evaluate one arm; one row per evaluated episode of each iteration, from its trial ledgers."""
     settings, arm, folder = job.settings, job.arm, job.folder
-    done = folder / "rows.json"
-    if done.exists():
-        return read_json(done, list, "delete it and run the same command again")
-    if job.policy_of is not None:
-        rows = _tested(settings, arm, 0, job.policy_of / "policy-0", folder)
-        write_json(done, rows)
-        return rows
+    tested_folder = folder if job.policy_of is None else job.policy_of
+    iterations = range(arm.iterations if job.policy_of is None else 1)
+    if job.policy_of is not None or all(_has_tested(settings, folder, k) for k in iterations):
+        return [row for k in iterations for row in _tested(settings, arm, k, tested_folder / f"policy-{k}", folder)]
     store = _own_store(job.store, folder) if arm.iterations > 1 else EpisodeStore.open(job.store)
 
     def fit_values(data: Episodes, k: int) -> list[np.ndarray]:
@@ -280,15 +276,24 @@ def run_arm(job: ArmJob) -> list[dict[str, Any]]:
         trials = [Trial(s) for s in seeds.train_block(settings.seed, first + settings.rollouts)[first:]]
         corrector = make_oracle(OracleMix.only("expert"), [env])
         takeover = Takeover(corrector, settings.takeover) if settings.corrections else None
-        yield from rollout(policy, [env], trials, source=f"policy:{arm.method}@{k}", iteration=k, takeover=takeover)
+        content = policy_content(folder / f"policy-{k - 1}")
+        yield from rollout(
+            policy, [env], trials, source=f"policy:{arm.method}@{k}", iteration=k, policy=content, takeover=takeover
+        )
         env.close()
 
     rows = []
     for step in improve(store, fit_values, label, settings.labeller, fit_policy, collect_own, arm.iterations):
         k = step.iteration
         rows += _tested(settings, arm, k, folder / f"policy-{k}", folder)
-    write_json(done, rows)
     return rows
+
+
+def _has_tested(settings: RecapSimConfig, folder: Path, k: int) -> bool:
+    """Whether every trial of an iteration is in its ledger: then nothing of it is trained or run again."""
+    from envs.ledger import TrialLedger
+
+    return not TrialLedger(folder / f"trials-{k}.jsonl").pending(Trial(s) for s in evaluation_seeds(settings))
 
 
 def _tested(settings: RecapSimConfig, arm: Arm, k: int, policy: Path, folder: Path) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ from episodes.types import SEGMENTS, Episode
 from valuefns.bench import metrics
 
 
-def truths(store: Episodes) -> list[dict[str, Any]]:
+def episode_facts(store: Episodes) -> list[dict[str, Any]]:
     """Per episode: the oracle return (T + 1,), the simulator's progress (T + 1,), segments (T,), variant, success."""
     loaded = [(episode, episode.segments) for episode in store]
     paces = [_pace(episode) for episode, _ in loaded if episode.success]
@@ -53,7 +53,7 @@ def _pace(episode: Episode) -> float:
 def write_frames(
     path: Path, facts: Sequence[dict[str, Any]], values: Sequence[np.ndarray], labels: Sequence[Labels]
 ) -> None:
-    """Write frames.parquet: one row per step with value (progress units), truths and the labels' columns."""
+    """Write frames.parquet: one row per step with value (progress units), episode_facts and the labels' columns."""
     columns: dict[str, list[Any]] = {
         k: [] for k in ("episode", "frame", "variant", "success", "segment", "value", "progress", "oracle")
     }

@@ -63,7 +63,7 @@ class Arm:
     """The evaluated episodes of one line of the paired matrix."""
 
     label: str
-    keys: tuple[Any, ...]  # the trial of each episode: a seed, or (arm, seed) where arms share seeds
+    keys: tuple[int, ...]  # the seed of each episode
     success: npt.NDArray[np.bool_]
 
 
@@ -84,21 +84,14 @@ def arms(episodes: Columns) -> list[Arm]:
 
 
 def trials_of(row: Row, episodes: Columns) -> Arm | None:
-    """The evaluated episodes that a row of the results table counts, or None unless count and successes agree."""
-    name = row["method"]
-    last = episodes["iteration"] == episodes["iteration"].max(initial=0)
-    choices = [episodes["arm"] == name, episodes["method"] == name]
-    by_label = [arm for arm in arms(episodes) if arm.label == name]
-    for mask in [mask & more for mask in choices for more in (np.True_, last)]:
-        seeds = episodes["seed"][mask].tolist()
-        paired = list(zip(episodes["arm"][mask], seeds, strict=True))
-        keys = seeds if len(set(seeds)) == len(seeds) else paired
-        by_label.append(Arm(name, tuple(keys), episodes["success"][mask]))
-    for arm in by_label:
-        right = len(arm.keys) == row["n"] and abs(arm.success.mean() - row["success"]) < 1e-3
-        if right and len(set(arm.keys)) == len(arm.keys):
-            return arm
-    return None
+    """The evaluated episodes of a row's arm and iteration; None where it names none, or they say something else."""
+    if "arm" not in row or "iteration" not in row:
+        return None
+    mask = (episodes["arm"] == row["arm"]) & (episodes["iteration"] == row["iteration"])
+    success = episodes["success"][mask]
+    if len(success) != row["n"] or abs(success.mean() - row["success"]) > 1e-3:
+        return None
+    return Arm(row["method"], tuple(episodes["seed"][mask].tolist()), success)
 
 
 @dataclass(frozen=True)
@@ -106,7 +99,6 @@ class Pair:
     """Two methods on the trials both had: difference of success with its 95 % interval, and who solved what alone."""
 
     n: int
-    groups: int  # data seeds the trials come from; 1 where the pair speaks for one training run of each
     mean: float
     low: float
     high: float
@@ -132,15 +124,8 @@ def pair(row: Row, reference: Row, episodes: Columns | None) -> Pair | None:
     if len(common) < 2:
         return None
     x, y = np.array([a[k] for k in common], float), np.array([b[k] for k in common], float)
-    groups = len({key[0] for key in common if isinstance(key, tuple)}) or 1
-    common_seeds = {key[1] for key in common if isinstance(key, tuple)}
-    if groups > 1 and len(common) == groups * len(common_seeds):  # every arm had every seed: crossed
-        order = sorted(range(len(common)), key=lambda i: common[i])
-        grid = (groups, len(common_seeds))
-        mean, low, high = paired_difference(x[order].reshape(grid), y[order].reshape(grid), shared_trials=True)
-    else:
-        mean, low, high = paired_difference(x, y)
-    return Pair(len(common), groups, mean, low, high, int((x > y).sum()), int((x < y).sum()))
+    mean, low, high = paired_difference(x, y)
+    return Pair(len(common), mean, low, high, int((x > y).sum()), int((x < y).sum()))
 
 
 def headline(rows: list[Row], episodes: Columns | None) -> str:
@@ -159,10 +144,10 @@ def headline(rows: list[Row], episodes: Columns | None) -> str:
     difference = pair(top, plain, episodes)
     if difference is not None:
         zero = "excludes" if difference.low > 0 or difference.high < 0 else "includes"
-        runs = "one training run" if difference.groups == 1 else f"{difference.groups} training runs"
         said += (
             f" On the {difference.n} trials both had, the difference is {difference}: {difference.gained} solved only"
-            f" by {_name(top)}, {difference.lost} only by {_name(plain)}; the interval {zero} zero, for {runs} of each."
+            f" by {_name(top)}, {difference.lost} only by {_name(plain)}; the interval {zero} zero, for one"
+            " training run of each."
         )
     methods = learned(rows)
     equal = [_name(row) for row in methods if row is not top and row["success"] == top["success"]]

@@ -192,24 +192,24 @@ class Door:
 def results(settings: SimplerSweepConfig, pending: Sequence[SimplerTrial]) -> Iterator[list[dict[str, Any]]]:
     """A row of each pending trial, one at a time; a trial without a result has an `error`."""
     door = Door(settings.listen)
-    desk = _Desk(settings, door)
+    session = _Session(settings, door)
     try:
         for number, trial in enumerate(pending):
             row = row_of(trial, settings)
             for _ in range(settings.attempts):
                 try:
-                    row |= desk.run(trial, number) | {"error": ""}
+                    row |= session.run(trial, number) | {"error": ""}
                     break
                 except ServerError as error:
                     row["error"] = str(error)
             yield [row]
-        desk.dismiss()
+        session.dismiss()
     finally:
-        desk.close()
+        session.close()
         door.close()
 
 
-class _Desk:
+class _Session:
     """The worker at hand, and the policy of the task that it is at."""
 
     def __init__(self, settings: SimplerSweepConfig, door: Door) -> None:
@@ -222,7 +222,7 @@ class _Desk:
         if not settings.simpler_python:
             print(f"start the worker where simpler_env is installed: python {WORKER} {door.url}", flush=True)
 
-    def _hire(self) -> None:
+    def _start_worker(self) -> None:
         if self.settings.simpler_python and (self.process is None or self.process.poll() is not None):
             try:
                 self.process = subprocess.Popen([self.settings.simpler_python, str(WORKER), self.door.url])
@@ -266,7 +266,7 @@ class _Desk:
             spec = simpler_spec(task, self.size, task.max_steps, gripper=self.gripper)
             self.actor, self.task = make_actor(self.settings, [_Slot(spec, task)]), trial.task
         if self.socket is None:
-            self._hire()
+            self._start_worker()
         message = self._tell({"trial": asked(trial, number)})
         fresh = True
         changes = GripperChanges() if self.gripper not in ("", own_gripper(task.robot)) else None

@@ -50,7 +50,7 @@ def run_in(
     print(f"{place}: {len(plan) - len(pending)} of {len(plan)} trials are done")
     if pending:
         check_tasks(settings, pending)
-    errors = collect(settings, plan, pending, ledger)
+    errors = run_trials(settings, plan, pending, ledger)
     rows = [ledger[t] if t in ledger else errors[t.key] for t in plan if t in ledger or t.key in errors]  # type: ignore[operator,index]
     if not rows:
         raise ValueError(f"no trial of {len(plan)} has a result; see the lines above")
@@ -67,7 +67,7 @@ def run_in(
         print(f"{missing} of {len(plan)} trials have no result; the same command tries them again")
 
 
-def collect(
+def run_trials(
     settings: SimplerSweepConfig, plan: Sequence[SimplerTrial], pending: Sequence[SimplerTrial], ledger: TrialLedger
 ) -> dict[str, dict[str, Any]]:
     """Run the pending trials, results into the ledger; returns the error rows. Ends early where nobody answers."""

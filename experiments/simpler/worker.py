@@ -68,11 +68,11 @@ def policy_spec(settings: SimplerSweepConfig) -> EnvSpec | None:
         return served_spec(settings.policy)
     if settings.policy in ("random", "scripted"):
         return None
-    from networks.checkpoint import load_config, reading
+    from networks.checkpoint import load_config, reading_checkpoint
 
     folder = Path(settings.policy)
     raw = load_config(folder)
-    with reading(folder):
+    with reading_checkpoint(folder):
         return EnvSpec.from_json(raw["spec"])
 
 

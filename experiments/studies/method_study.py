@@ -8,7 +8,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from agents.evaluate import summarise
+from agents.summary import summarise
 from experiments.loop.checks import check_common
 from experiments.loop.pinned import pin
 from experiments.loop.schemas import MethodStudyConfig

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from agents.evaluate import summarise
+from agents.summary import summarise
 from episodes.files import write_atomic
 from episodes.intervals import bootstrap_mean, paired_bootstrap
 from experiments.loop.run_folder import write_json

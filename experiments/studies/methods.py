@@ -20,7 +20,7 @@ from experiments.loop.stages import (
     share_first_iteration,
     train_policy,
 )
-from experiments.loop.value_report import truths, value_metrics
+from experiments.loop.value_report import episode_facts, value_metrics
 from experiments.studies.arms import Arm
 from experiments.studies.engine import Cell, identity
 from valuefns.settings import ConstantConfig
@@ -89,7 +89,7 @@ def scored(settings: MethodStudyConfig, store: EpisodeStore, name: str) -> Path:
 def metrics(job: tuple[Path, Path]) -> dict[str, Any]:
     """The metrics of the values in a file on the demonstrations of a store."""
     store, values = job
-    return {"metrics": value_metrics(truths(EpisodeStore.open(store)), load_values(values))}
+    return {"metrics": value_metrics(episode_facts(EpisodeStore.open(store)), load_values(values))}
 
 
 def start_policy(settings: MethodStudyConfig, store: EpisodeStore) -> Path | None:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from agents.evaluate import summarise
+from agents.summary import summarise
 from episodes.files import write_atomic
 from episodes.intervals import paired_bootstrap
 from experiments.bench.schemas import PolicyAblationConfig

@@ -16,7 +16,7 @@ from experiments.bench.sight import make_pairs, measure_sight
 from experiments.loop.checks import check_common
 from experiments.loop.pinned import pin
 from experiments.loop.stages import collect, score
-from experiments.loop.value_report import truths, value_metrics
+from experiments.loop.value_report import episode_facts, value_metrics
 from experiments.studies.engine import Cell, identity, make, missing, one_writer
 from experiments.studies.methods import task_name
 from experiments.studies.sight_table import rebuild
@@ -35,7 +35,7 @@ def run_all(config: DictConfig) -> None:
             names = [cell.about["value"] for cell in todo]
             print(f"{task_name(settings)}, seed {settings.seed}: {', '.join(names)}", flush=True)
             store = collect(settings)
-            facts = truths(store)
+            facts = episode_facts(store)
             jobs = [(replace(settings, valuefn=settings.values[name]), store, facts) for name in names]
             make(todo, jobs, measured, folder, say=_said)
         table = rebuild(folder)

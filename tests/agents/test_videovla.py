@@ -18,7 +18,7 @@ from episodes.store import EpisodeStore
 from episodes.types import EnvSpec, Episode
 from episodes.windows import DecodedCache
 from networks.checkpoint import save_module
-from networks.clip_latents import apart, clip_latents, clip_rows, encode_views, side_by_side
+from networks.clip_latents import apart, clip_latents, clip_rows, encode_views, join_views
 from networks.cogvideox import load_cogvideox
 from networks.settings import CogVideoXConfig, CogVideoXVAEConfig, T5TextConfig
 from networks.text import T5Embedder
@@ -98,7 +98,7 @@ def test_clips_begin_at_their_step_and_are_encoded_once(tmp_path: Path, policy: 
     np.testing.assert_array_equal(clip_latents(*made, folder=tmp_path / "cache"), z)
     assert place.stat().st_mtime_ns == stamp
     views = torch.randn(2, 2, 3, 16, 4, 4)
-    torch.testing.assert_close(apart(side_by_side(views), 2), views)
+    torch.testing.assert_close(apart(join_views(views), 2), views)
     place.write_bytes(place.read_bytes()[:200])
     with pytest.raises(ValueError, match=r"latents\.npy.*encoded again"):
         clip_latents(*made, folder=tmp_path / "cache")

@@ -6,6 +6,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from agents.make import policy_content
 from episodes.labels import POSITIVE, Labels
 from episodes.store import EpisodeStore
 from tests.helpers.recap_command import command
@@ -18,7 +19,10 @@ def test_every_stage_leaves_its_files_and_a_second_run_uses_the_cache(tmp_path: 
     (run,) = (tmp_path / "runs" / "recap_sim").iterdir()
     summary = json.loads((run / "summary.json").read_text())
     assert [r["method"] for r in summary["rows"]] == ["bc", "bc@2", "recap", "recap@2"]
-    assert all(set(r) == {"method", "success", "low", "high", "per_hour", "n"} and r["n"] == 2 for r in summary["rows"])
+    assert all(
+        set(r) == {"method", "arm", "iteration", "success", "low", "high", "per_hour", "n"} and r["n"] == 2
+        for r in summary["rows"]
+    )
     assert "recap_sim.py" in summary["command"] and summary["seed"] == 99
     episodes = pq.read_table(run / "episodes.parquet").to_pylist()
     seeds = {(e["arm"], e["iteration"]): [] for e in episodes}
@@ -38,6 +42,7 @@ def test_every_stage_leaves_its_files_and_a_second_run_uses_the_cache(tmp_path: 
 
     own = EpisodeStore.open(run / "arms" / "recap" / "store")
     corrected = [episode for episode in own if episode.provenance.iteration == 1]
+    assert {e.provenance.policy for e in corrected} == {policy_content(run / "arms" / "recap" / "policy-0")}
     assert len(corrected) == 2 and all(episode.intervention[-1] for episode in corrected)  # six steps teach nothing
     labels = Labels.load(run / "arms" / "recap" / "labels-1.parquet")
     assert (labels.column("indicator", len(own) - 1)[corrected[-1].intervention] == POSITIVE).all()

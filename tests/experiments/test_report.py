@@ -10,12 +10,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from episodes.intervals import paired_difference, wilson
-from experiments.report.facts import headline, pair, shown_episodes
+from episodes.intervals import wilson
+from experiments.report.facts import headline, shown_episodes
 from experiments.report.files import read_run
 from experiments.report.page import write_report
 from experiments.report.video import draw_video
@@ -39,8 +38,15 @@ def synthetic_run(folder: Path, variants: tuple[str, ...] = VARIANTS, trials: in
             columns[name] += [value] * trials if np.ndim(value) == 0 else value.tolist()
         low, high = wilson(int(solved.sum()), trials)
         hours = float((steps / 10 + 1.5).sum() / 3600)
-        row = {"method": method, "success": float(solved.mean()), "low": low, "high": high, "n": trials}
-        rows.append({**row, "per_hour": float(solved.sum()) / hours})
+        row = {
+            "method": method,
+            "arm": method,
+            "iteration": 1,
+            "success": float(solved.mean()),
+            "low": low,
+            "high": high,
+        }
+        rows.append({**row, "success": float(solved.mean()), "n": trials, "per_hour": float(solved.sum()) / hours})
     pq.write_table(pa.table(columns), folder / "episodes.parquet")
     command = "python -m experiments.recap_sim preset=tiny seed=0 out='runs'"
     write_json(folder / "summary.json", {"command": command, "seed": 0, "rows": rows})
@@ -229,24 +235,6 @@ def test_the_headline_is_computed(run: Path) -> None:
     next(row for row in files.summary if row["method"] == "filtered_bc")["success"] = 0.99
     said = headline(files.summary, files.episodes)
     assert said.startswith("filtered_bc solved 99.0") and "trials both had" not in said, "the episodes say otherwise"
-
-
-def test_pairs_over_data_seeds_use_both_levels(run: Path) -> None:
-    """The same trials under three data seeds: 3 x 60 episodes a method pair up by (arm, seed)."""
-    read = pq.read_table(run / "episodes.parquet")
-    copies = [read.set_column(0, "arm", pa.array([f"data seed {s}"] * len(read))) for s in range(3)]
-    pq.write_table(pa.concat_tables(copies), run / "episodes.parquet")
-    files = read_run(run)
-    assert files.summary
-    for row in files.summary:
-        row["n"] *= 3
-    assert "On the 180 trials both had" in headline(files.summary, files.episodes)
-    assert "3 training runs of each" in headline(files.summary, files.episodes)
-    rows = {row["method"]: row for row in files.summary}
-    found = pair(rows["recap"], rows["bc"], files.episodes)
-    grids = [np.tile(read.filter(pc.field("method") == m)["success"].to_numpy(), (3, 1)) for m in ("recap", "bc")]
-    assert found is not None and (found.n, found.groups) == (180, 3)
-    assert (found.mean, found.low, found.high) == paired_difference(*grids, shared_trials=True)
 
 
 @pytest.mark.parametrize(

@@ -110,8 +110,7 @@ def stage_of(work: Path) -> str:
     begun = [line[1 : line.index("]")] for line in (work / "log").read_text().splitlines() if line.endswith("] ...")]
     stage = begun[-1] if begun else "start"
     if stage == "policies":
-        arms = [p for p in work.glob("runs/recap_sim/*/arms/*") if not (p / "rows.json").exists()]
-        policies = [p.parent for arm in arms for p in arm.glob("policy-*/model.safetensors")]
+        policies = [p.parent for p in work.glob("runs/recap_sim/*/arms/*/policy-*/model.safetensors")]
         ledgers = [p.parent / (p.name.replace("policy", "trials") + ".jsonl") for p in policies]
         rows = [len(p.read_text().splitlines()) if p.exists() else 0 for p in ledgers]
         return "evaluation" if any(n < TRIALS for n in rows) else "policy training"

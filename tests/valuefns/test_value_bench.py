@@ -20,7 +20,7 @@ from valuefns.bench import metrics, probes
 from valuefns.bench.annotations import Annotation, annotate, read_csv, truths, write_csv
 from valuefns.bench.generate import Bench
 from valuefns.bench.plan import GROUPS, SPLITS, TASKS, BenchConfig, Counts, Pace, trial_of, trial_seed
-from valuefns.bench.scorecard import headline, predict, rows_of, score_episode, score_model
+from valuefns.bench.scorecard import headline_row, predict, rows_of, score_episode, score_model
 from valuefns.protocol import ValueFunction
 
 T = 40
@@ -172,7 +172,7 @@ def test_the_truth_is_perfect_and_the_probes_are_what_they_are(tmp_path: Path) -
     def scores(value: ValueFunction) -> dict[str, float]:
         result = score_model(value.name, value, store, known, probe_experts=1)
         assert not result.failures
-        return headline(result, rows_of(result)) | {r["name"] + "*": r["mean"] for r in rows_of(result)}
+        return headline_row(result, rows_of(result)) | {r["name"] + "*": r["mean"] for r in rows_of(result)}
 
     truth, clock = scores(Truth()), scores(probes.ClockValue())
     assert truth["hesitation_rmse"] == pytest.approx(0, abs=1e-6) and truth["hesitation_drift"] == pytest.approx(0)
@@ -202,7 +202,7 @@ def test_one_bad_episode_never_stops_a_run(tmp_path: Path) -> None:
         5: "episode 5: annotated_return: retry [10, 35] of 40 frames has T-2x = -10; drop it",
     }
     assert [s.annotation.episode for s in result.episodes] == [3, 4, 6, 7]
-    assert headline(result, rows_of(result))["failed"] == 4
+    assert headline_row(result, rows_of(result))["failed"] == 4
 
 
 def test_a_missing_camera_and_a_wrong_length_are_named() -> None:

@@ -17,7 +17,7 @@ from tests.helpers import tiny
 from tests.helpers.made_lift import made_episode, made_store
 from tests.helpers.small_wvm import a_store, loss_of
 from valuefns.wvm_model import WVMModel
-from valuefns.wvm_windows import Windows, experts, sampled, spacing
+from valuefns.wvm_windows import Windows, experts, read_times, spacing
 
 
 def windows_of(path: Path, **changes: object) -> tuple[Windows, DecodedCache]:
@@ -86,8 +86,8 @@ def test_annotated_windows_follow_the_segment_labels(tmp_path: Path) -> None:
 
 
 def test_frames_are_read_at_the_models_rate() -> None:
-    np.testing.assert_array_equal(sampled(10, spacing(10, 4)), [0, 2, 5, 8, 10])
-    assert sampled(3, 5.0).tolist() == [0]
+    np.testing.assert_array_equal(read_times(10, spacing(10, 4)), [0, 2, 5, 8, 10])
+    assert read_times(3, 5.0).tolist() == [0]
     with pytest.raises(ValueError, match="fps=20 is above the control rate of 10 Hz"):
         spacing(10, 20)
 

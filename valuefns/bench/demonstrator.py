@@ -76,7 +76,7 @@ def make_demonstrator(config: BenchConfig, envs: Sequence[Any]) -> Any:
     return Demonstrator(envs, OracleMix.only("expert"))
 
 
-def make_env(config: BenchConfig, task: str, max_steps: int) -> RoboSuiteEnv:
+def make_bench_env(config: BenchConfig, task: str, max_steps: int) -> RoboSuiteEnv:
     return RoboSuiteEnv(
         task,
         image_size=config.image_size,

@@ -15,7 +15,7 @@ from episodes.files import make_once
 from episodes.lerobot_layout import HEADER_PATH
 from episodes.store import Episodes, EpisodeStore
 from valuefns.bench.annotations import Annotation, annotate
-from valuefns.bench.demonstrator import make_demonstrator, make_env
+from valuefns.bench.demonstrator import make_bench_env, make_demonstrator
 from valuefns.bench.plan import GROUPS, SPLITS, BenchConfig, Counts, trial_of, trial_seed
 
 TOGETHER = (("hesitation",), ("retry", "expert"), ("drop", "wrong_object"))  # groups that share a time limit
@@ -111,7 +111,7 @@ def generate(config: BenchConfig, path: Path, workers: int = 1) -> Bench:
 
 def _record_missing(config: BenchConfig, path: Path, workers: int) -> None:
     if not (path / HEADER_PATH).exists():
-        env = make_env(config, config.tasks[0], 1)
+        env = make_bench_env(config, config.tasks[0], 1)
         longest = max(_limit(config, task, groups) for task in config.pace for groups in TOGETHER)
         EpisodeStore.create(path, replace(env.spec_, env_id=ENV_ID, max_steps=longest)).close()
         env.close()
@@ -121,7 +121,7 @@ def _record_missing(config: BenchConfig, path: Path, workers: int) -> None:
                 print(f"  {task}: {len(trials)} episodes to record", flush=True)
                 with EpisodeStore.open(path, "a") as writer:
                     record(
-                        partial(make_env, config, task, _limit(config, task, groups)),
+                        partial(make_bench_env, config, task, _limit(config, task, groups)),
                         partial(make_demonstrator, config),
                         trials,
                         writer,
@@ -139,7 +139,7 @@ def bench_pairs(config: BenchConfig, task: str, count: int, path: Path) -> list[
     trials = [Trial(trial_seed("test", task, "expert", k)) for k in range(PAIRS, PAIRS + 3 * count)]
     return cached_pairs(
         path,
-        partial(make_env, config, task, _limit(config, task, ("expert",))),
+        partial(make_bench_env, config, task, _limit(config, task, ("expert",))),
         partial(make_demonstrator, config),
         trials,
         count,

@@ -274,8 +274,8 @@ def _last(result: ModelScores, task: str, success: bool) -> list[float]:
             if s.annotation.task == task and (s.annotation.kind != "failure") == success]  # fmt: skip
 
 
-def headline(result: ModelScores, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The model's row of summary.json: the headline scores, each with _low and _high, `defined` and n."""
+def headline_row(result: ModelScores, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The model's row of summary.json: the headline_row scores, each with _low and _high, `defined` and n."""
     by_name = {row["name"]: row for row in rows}
     out: dict[str, Any] = {"model": result.model}
     for name in HEADLINE:

@@ -17,7 +17,7 @@ from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from episodes.files import one_line
 from valuefns.gvl.backend import Backend, Keep
-from valuefns.gvl.pace import Pace, Stopped
+from valuefns.gvl.pace import RateLimiter, Stopped
 from valuefns.gvl.questions import Answer, Part, Question
 from valuefns.gvl.replies import Again, read_reply
 from valuefns.gvl.settings import BackendConfig
@@ -49,7 +49,7 @@ class Endpoint(Backend):
                 f"vision-language model: the key in {config.key_env} has characters no key has; copy it again"
             )
         self._url = config.url.rstrip("/") + "/chat/completions"
-        self._pace = Pace(config.per_minute)
+        self._pace = RateLimiter(config.per_minute)
         self._local = threading.local()
         self._reached = False
 

@@ -35,7 +35,7 @@ def camera_of(episode: Episode, camera: str) -> str:
     return camera or next(iter(episode.images))
 
 
-def resized(image: np.ndarray, longest: int) -> np.ndarray:
+def limited(image: np.ndarray, longest: int) -> np.ndarray:
     """The image with its longest side scaled to `longest` pixels (0: as it is), uint8 (H, W, 3)."""
     H, W = image.shape[:2]
     if longest in (0, max(H, W)):

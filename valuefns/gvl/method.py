@@ -14,7 +14,7 @@ from episodes.types import Episode
 from networks.settings import LatentsConfig
 from valuefns.bench.metrics import voc
 from valuefns.gvl.backend import Backend, make_backend
-from valuefns.gvl.frames import batches, camera_of, evenly, examples_from, resized, same_episode, shuffled
+from valuefns.gvl.frames import batches, camera_of, evenly, examples_from, limited, same_episode, shuffled
 from valuefns.gvl.parsing import parse_percentages
 from valuefns.gvl.prompts import Shown, gvl_prompt
 from valuefns.gvl.questions import Answer, Question
@@ -133,7 +133,7 @@ class GVL(ValueFunction):
             shown.append(
                 (
                     example.instruction,
-                    [(resized(images[t], config.image_size), t / len(example)) for t in frames[order]],
+                    [(limited(images[t], config.image_size), t / len(example)) for t in frames[order]],
                 )
             )
         return shown
@@ -187,4 +187,4 @@ class _Job:
         return Prediction(self.frames, self.progress, self.asked, self.refused)
 
     def _image(self, t: int) -> np.ndarray:
-        return resized(self.images[t], self.config.image_size)
+        return limited(self.images[t], self.config.image_size)

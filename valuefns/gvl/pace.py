@@ -11,7 +11,7 @@ class Stopped(Exception):
     """The run was stopped while a request waited for its turn."""
 
 
-class Pace:
+class RateLimiter:
     """Spaces requests of many threads evenly, `per_minute` of them (0: no limit); `hold` makes all of them wait."""
 
     def __init__(self, per_minute: float) -> None:

@@ -13,7 +13,7 @@ from episodes.store import Episodes
 from episodes.types import Episode, Observation
 from networks.settings import LatentsConfig
 from valuefns.gvl.backend import Backend, Prefixes, make_backend
-from valuefns.gvl.frames import at_rate, batches, camera_of, evenly, resized
+from valuefns.gvl.frames import at_rate, batches, camera_of, evenly, limited
 from valuefns.gvl.prompts import TRUE_HEAD, score_tail, true_tail
 from valuefns.gvl.questions import Question
 from valuefns.gvl.settings import PrefixConfig, RoboRewardConfig, TopRewardConfig
@@ -77,7 +77,7 @@ class PrefixValue(ValueFunction):
             shown = at_rate(len(episode), episode.hz, config.fps, config.frames)
             last = evenly(len(shown) - 1, config.prefixes)
             ends.append(shown[last])
-            video = tuple(resized(images[t], config.image_size) for t in shown)
+            video = tuple(limited(images[t], config.image_size) for t in shown)
             videos.append(Prefixes(TRUE_HEAD, video, tuple(int(k) + 1 for k in last), self.tail(episode.instruction)))
         return list(zip(ends, self.progress(videos, causal), strict=True))
 
@@ -176,7 +176,7 @@ class _PrefixStream:
             if observation is None:
                 continue
             camera = config.camera or next(iter(observation.images))
-            self.videos[i].append(resized(observation.images[camera], config.image_size))
+            self.videos[i].append(limited(observation.images[camera], config.image_size))
             if (len(self.videos[i]) - 1) % config.stride == 0:
                 shown = tuple(self.videos[i][t] for t in evenly(len(self.videos[i]) - 1, config.frames))
                 videos.append(Prefixes(TRUE_HEAD, shown, (len(shown),), self.value.tail(self.instructions[i])))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from episodes.annotations import Segment
 from episodes.types import Episode
 from valuefns.gvl.backend import Backend
-from valuefns.gvl.frames import at_rate, camera_of, resized
+from valuefns.gvl.frames import at_rate, camera_of, limited
 from valuefns.gvl.parsing import parse_json
 from valuefns.gvl.prompts import segments_tail
 from valuefns.gvl.questions import Part, Question
@@ -48,7 +48,7 @@ def propose(backend: Backend, episodes: Iterable[Episode], config: SegmentQuesti
         T, images = len(episode), episode.images[camera_of(episode, config.camera)]
         parts: list[Part] = []
         for t in at_rate(T - 1, episode.hz, config.fps, config.frames):
-            parts += [f"[frame={t}]", resized(images[t], config.image_size)]
+            parts += [f"[frame={t}]", limited(images[t], config.image_size)]
         asked.append(((*parts, segments_tail(episode.instruction, T - 1, episode.hz)), T))
     proposals: list[Proposal] = [Proposal(None)] * len(asked)
     for attempt in range(config.attempts):

@@ -10,7 +10,7 @@ import numpy as np
 
 from episodes.types import Episode
 from valuefns.gvl.backend import Backend, Prefixes
-from valuefns.gvl.frames import camera_of, evenly, resized
+from valuefns.gvl.frames import camera_of, evenly, limited
 from valuefns.gvl.parsing import parse_choice
 from valuefns.gvl.prompts import TRUE_HEAD, success_tail
 from valuefns.gvl.questions import Question
@@ -84,7 +84,7 @@ def success_vqa(
     questions = []
     for episode in episodes:
         images = episode.images[camera_of(episode, config.camera)]
-        video = tuple(resized(images[t], config.image_size) for t in evenly(len(episode), config.frames))
+        video = tuple(limited(images[t], config.image_size) for t in evenly(len(episode), config.frames))
         tail = success_tail(episode.instruction, config.think)
         questions.append(Prefixes(TRUE_HEAD, video, (len(video),), tail).parts(len(video)))
     told: list[bool | None] = [None] * len(questions)
