@@ -12,7 +12,7 @@ from episodes.files import write_atomic
 from episodes.store import EpisodeStore
 from experiments.loop.schemas import ProposeSegmentsConfig
 from experiments.review.server import PROPOSALS
-from valuefns.gvl.backend import make_backend
+from valuefns.gvl.backends import make_backend
 from valuefns.gvl.frames import batches
 from valuefns.gvl.segments import Proposal, SegmentQuestion, propose
 

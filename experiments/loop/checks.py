@@ -49,7 +49,7 @@ def check_common(settings: RecapSimConfig) -> None:
 def check_backend(valuefn: Any) -> None:
     """Refuse a missing key or model of a vision-language value; asks nothing and loads nothing."""
     if hasattr(valuefn, "backend"):
-        from valuefns.gvl.backend import make_backend
+        from valuefns.gvl.backends import make_backend
 
         make_backend(valuefn.backend)
 

@@ -9,7 +9,7 @@ import pytest
 from episodes.annotations import Segment, check_segments, read_annotations, truth_curve, write_annotations
 from episodes.returns import annotated_return, progress_return
 from tests.helpers.vlm_server import made_episode, read_parts, said, serving
-from valuefns.gvl.backend import make_backend
+from valuefns.gvl.backends import make_backend
 from valuefns.gvl.segments import Proposal, SegmentQuestion, propose, read_proposal
 from valuefns.gvl.settings import BackendConfig
 

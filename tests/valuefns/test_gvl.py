@@ -278,7 +278,7 @@ def test_a_video_stands_out_under_its_own_instruction(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("think", [False, True])
 def test_success_questions(tmp_path: Path, think: bool) -> None:
-    from valuefns.gvl.backend import make_backend
+    from valuefns.gvl.backends import make_backend
 
     episodes = [made_episode(0), made_episode(1, curve=np.linspace(0, 0.5, 31), success=False)]
     with serving(prefix_judge, [said("Yes and no"), said("Yes, cut off", "length")]) as server:

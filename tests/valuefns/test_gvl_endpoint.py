@@ -11,7 +11,7 @@ import pytest
 
 from tests import ROOT
 from tests.helpers.vlm_server import Server, cut_body, cut_json, hang_up, said, serving, slow, status, well
-from valuefns.gvl.backend import make_backend
+from valuefns.gvl.backends import make_backend
 from valuefns.gvl.questions import Question
 from valuefns.gvl.settings import BackendConfig
 
@@ -228,7 +228,7 @@ def test_an_interrupt_keeps_what_came(tmp_path: Path) -> None:
     code = (
         "import sys\n"
         "import numpy as np\n"
-        "from valuefns.gvl.backend import make_backend\n"
+        "from valuefns.gvl.backends import make_backend\n"
         "from valuefns.gvl.questions import BackendConfig, Question\n"
         "c = BackendConfig(model='tiny', url=sys.argv[1], key_env='', cache=sys.argv[2], concurrency=2, backoff=60)\n"
         "qs = [Question((f'question {i}', np.full((4, 6, 3), i, np.uint8)), 50) for i in range(6)]\n"

@@ -11,7 +11,8 @@ import torch
 
 from tests.helpers.tiny_vlm import save_gemma, save_qwen
 from tests.helpers.vlm_server import made_episode, serving
-from valuefns.gvl.backend import Prefixes, make_backend
+from valuefns.gvl.backend import Prefixes
+from valuefns.gvl.backends import make_backend
 from valuefns.gvl.local import prefix_log_probabilities
 from valuefns.gvl.method import GVL
 from valuefns.gvl.prefixes import TopReward

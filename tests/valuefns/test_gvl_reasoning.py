@@ -10,7 +10,7 @@ import pytest
 
 from tests.helpers.some_episodes import make_episode
 from tests.helpers.vlm_server import completion, said, serving
-from valuefns.gvl.backend import make_backend
+from valuefns.gvl.backends import make_backend
 from valuefns.gvl.method import GVL
 from valuefns.gvl.parsing import parse_percentages, without_reasoning
 from valuefns.gvl.questions import Question

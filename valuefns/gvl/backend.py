@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -47,6 +47,11 @@ class Backend(ABC):
         self.usage = Usage()
         self._cache = AnswerCache(config.cache)
         self._lock = threading.Lock()  # of usage
+
+    @classmethod
+    def make(cls, config: BackendConfig, device: str = "cpu") -> Self:
+        """Build it from its settings; `device` is for a model on this machine."""
+        return cls(config)
 
     @property
     @abstractmethod
@@ -137,14 +142,3 @@ class Backend(ABC):
     def _retried(self, reason: str) -> None:
         with self._lock:
             self.usage.retries[reason] = self.usage.retries.get(reason, 0) + 1
-
-
-def make_backend(config: BackendConfig, device: str = "cpu") -> Backend:
-    """Build the backend that `config` describes; a local model is loaded when it is first asked."""
-    if config.kind == "local":
-        from valuefns.gvl.local import LocalBackend
-
-        return LocalBackend(config, device)
-    from valuefns.gvl.endpoint import Endpoint
-
-    return Endpoint(config)

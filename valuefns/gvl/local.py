@@ -36,6 +36,10 @@ class LocalBackend(Backend):
         self.device = device
         self._model: VisionLanguageModel | None = None
 
+    @classmethod
+    def make(cls, config: BackendConfig, device: str = "cpu") -> LocalBackend:
+        return cls(config, device)
+
     @property
     def model(self) -> VisionLanguageModel:
         if self._model is None:

@@ -13,7 +13,8 @@ from episodes.store import Episodes, EpisodeStore
 from episodes.types import Episode
 from networks.settings import LatentsConfig
 from valuefns.bench.metrics import voc
-from valuefns.gvl.backend import Backend, make_backend
+from valuefns.gvl.backend import Backend
+from valuefns.gvl.backends import make_backend
 from valuefns.gvl.frames import batches, camera_of, evenly, examples_from, limited, same_episode, shuffled
 from valuefns.gvl.parsing import parse_percentages
 from valuefns.gvl.prompts import Shown, gvl_prompt

@@ -12,7 +12,8 @@ import numpy as np
 from episodes.store import Episodes
 from episodes.types import Episode, Observation
 from networks.settings import LatentsConfig
-from valuefns.gvl.backend import Backend, Prefixes, make_backend
+from valuefns.gvl.backend import Backend, Prefixes
+from valuefns.gvl.backends import make_backend
 from valuefns.gvl.frames import at_rate, batches, camera_of, evenly, limited
 from valuefns.gvl.prompts import TRUE_HEAD, score_tail, true_tail
 from valuefns.gvl.questions import Question

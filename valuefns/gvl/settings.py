@@ -14,7 +14,7 @@ from episodes.settings import require, require_one_of
 class BackendConfig:
     """Settings of the model that answers: an OpenAI-compatible endpoint, or a transformers model on this machine."""
 
-    kind: str = "openai"  # openai: POST {url}/chat/completions; local: transformers
+    kind: str = "openai"  # openai: POST {url}/chat/completions; local: transformers; or a package's own
     model: str = ""  # the endpoint's name of it, or a hub id or folder; a vision-language model
     temperature: float | None = 0.0  # null: the endpoint's own (some models refuse any other)
     cache: str = "cache/vlm"  # folder of answers, shared by runs; empty: keep none
@@ -36,7 +36,7 @@ class BackendConfig:
     batch: int = 1  # questions answered together
 
     def __post_init__(self) -> None:
-        require_one_of(self, kind=("openai", "local"), image_format=("jpeg", "png"))
+        require_one_of(self, image_format=("jpeg", "png"))
         require_one_of(self, token_limit=("max_tokens", "max_completion_tokens"))
         require_one_of(self, dtype=("bfloat16", "float16", "float32"))
         require(self, concurrency=(1, 256), per_minute=(0, inf), timeout=(0.01, inf), tries=(1, 100), backoff=(0, 60))
