@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from episodes.intervals import bootstrap_mean, paired_bootstrap
-from experiments.studies.engine import commands
+from experiments.studies.engine import commands, numbered, numbers
 
 MEASURES = ("hesitation_rmse", "hesitation_drift", "retry_voc", "expert_voc", "error_rank", "instruction_gap")
 Cells = dict[int, dict[int, dict[str, Any]]]  # seed -> episode -> its entry in the cell
@@ -30,7 +30,7 @@ def table(rows: dict[str, tuple[str, list[str]]], cells: Sequence[dict[str, Any]
         seconds.setdefault(cell["row"], []).append(cell["train_seconds"])
     base = next(iter(rows))
     lines = [
-        *[f"{i}. `{command}`" for i, command in enumerate(every, 1)],
+        *numbered(every),
         "",
         "Mean over seeds and test episodes [two-level bootstrap 95 %]; below it the paired difference to row one.",
         "",
@@ -40,7 +40,7 @@ def table(rows: dict[str, tuple[str, list[str]]], cells: Sequence[dict[str, Any]
     for name, (what, left_out) in rows.items():
         if name not in by_row:
             continue
-        time = f"{np.mean(seconds[name]):.0f} s | {', '.join(str(every.index(line) + 1) for line in made[name])}"
+        time = f"{np.mean(seconds[name]):.0f} s | {numbers(made[name], every)}"
         lines.append(_line(name, by_row[name], by_row.get(base) if name != base else None, time, what))
         if left_out:
             own, reference = _only(by_row[name], left_out), _only(by_row.get(base, {}), left_out)

@@ -129,3 +129,13 @@ def commands(cells: Sequence[dict[str, Any]], *leave_out: str) -> list[str]:
     parts = ("workers=", *leave_out)
     lines = {" ".join(w for w in cell["command"].split(" ") if not w.strip("'").startswith(parts)) for cell in cells}
     return sorted(lines)
+
+
+def numbered(every: Sequence[str]) -> list[str]:
+    """The commands as a numbered list of markdown."""
+    return [f"{i}. `{command}`" for i, command in enumerate(every, 1)]
+
+
+def numbers(mine: Sequence[str], every: Sequence[str]) -> str:
+    """The numbers that a row's commands have in the list of all."""
+    return ", ".join(str(every.index(command) + 1) for command in mine)

@@ -14,7 +14,7 @@ from episodes.files import write_atomic
 from episodes.intervals import bootstrap_mean, paired_bootstrap
 from experiments.loop.run_folder import write_json
 from experiments.studies.arms import Arm
-from experiments.studies.engine import commands, read
+from experiments.studies.engine import commands, numbered, numbers, read
 
 Outcomes = dict[int, dict[int, dict[str, Any]]]  # data seed -> environment seed -> evaluated episode
 
@@ -225,7 +225,7 @@ def _markdown(
         "",
         "Commands, with `task=` and `seed=` of the row:",
         "",
-        *[f"{i}. `{command}`" for i, command in enumerate(made, 1)],
+        *numbered(made),
         "",
         "Success with its 95 % Wilson interval over all trials; per hour counts simulated time, failures included.",
         "",
@@ -235,10 +235,9 @@ def _markdown(
     for r in rows:
         seeds = " ".join(f"{s}: {x:.2f}" for s, x in zip(r["seeds"], r["per_seed"], strict=True))
         interval = f"{r['low']:.2f}-{r['high']:.2f}"
-        numbers = ", ".join(str(made.index(line) + 1) for line in r["commands"])
         lines.append(
             f"| {r['task']} | {r['arm']} | {r['success']:.2f} | {interval} | {r['per_hour']:.0f} | {r['n']} | {seeds} "
-            f"| {numbers} |"
+            f"| {numbers(r['commands'], made)} |"
         )
     lines += [
         "",

@@ -25,7 +25,7 @@ from experiments.loop.checks import check_common
 from experiments.loop.run_folder import write_json
 from experiments.loop.stages import ArmJob, collect, run_arm, score
 from experiments.studies.arms import Arm
-from experiments.studies.engine import Cell, commands, identity, make, missing, one_writer, read
+from experiments.studies.engine import Cell, commands, identity, make, missing, numbered, numbers, one_writer, read
 from experiments.studies.value_ablation import with_changes
 from valuefns.settings import ConstantConfig
 
@@ -128,7 +128,7 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
     lines = [
         "# VideoVLA's ablations at the tiny size",
         "",
-        *[f"{i}. `{command}`" for i, command in enumerate(every, 1)],
+        *numbered(every),
         "",
         "Success with its 95 % Wilson interval over all trials; differences in points to the first row, paired on",
         "(data seed, trial), with a two-level bootstrap 95 % interval over data seeds and trials.",
@@ -142,7 +142,7 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
         seeds = " ".join(f"{x:.2f}" for x in r["per_seed"])
         lines.append(
             f"| {r['method']} | {r['success']:.2f} | {r['low']:.2f}-{r['high']:.2f} | {r['n']} | {seeds} | {said} "
-            f"| {np.mean(r['seconds']) / 60:.0f} | {', '.join(str(every.index(line) + 1) for line in r['commands'])} "
+            f"| {np.mean(r['seconds']) / 60:.0f} | {numbers(r['commands'], every)} "
             f"| {r['what']} |"
         )
     return "\n".join(lines) + "\n"

@@ -8,11 +8,12 @@ from typing import Any
 
 from episodes.files import write_atomic
 from episodes.intervals import bootstrap_groups
-from experiments.studies.engine import commands, read
+from experiments.studies.engine import commands, numbered, numbers, read
 from valuefns.bench.sight import MEASURES, PROBES
 
 METRICS = ("retry_voc", "spearman_simulator", "spearman_expert", "hesitation_drift")  # of the same values
 Cell = dict[str, Any]
+CHOICES = ("task=", "seed=", "study.values=", "study.results=", "cache=", "runs=")  # words that choose among cells
 
 
 def rebuild(folder: Path) -> str:
@@ -20,7 +21,8 @@ def rebuild(folder: Path) -> str:
     made = read(folder)
     cells = [cell["about"] | cell["result"] for cell in made]
     lines = ["# Does the value look?", ""]
-    lines += [f"- `{command}`" for command in commands(made, "study.results=", "cache=", "runs=")]
+    every = commands(made, *CHOICES)
+    lines += numbered(every)
     lines += [
         "",
         "Mean over data seeds [two-level bootstrap 95 %: seeds, then episodes or pairs]; three seeds are few, so the",
@@ -35,6 +37,8 @@ def rebuild(folder: Path) -> str:
         for row in _measures(mine):
             said = [_said(by_value[name], row) for name in names]
             lines.append(f"| {row} | {' | '.join(said)} |")
+        by = {name: [c for c in made if c["about"]["task"] == task and c["about"]["value"] == name] for name in names}
+        lines.append(f"| command | {' | '.join(numbers(commands(by[name], *CHOICES), every) for name in names)} |")
         lines.append(f"| data seeds | {' | '.join(str([c['seed'] for c in by_value[name]]) for name in names)} |")
     lines += ["", "## The measures", ""]
     lines += [f"- {probe}_...: {what}" for probe, what in PROBES.items()]

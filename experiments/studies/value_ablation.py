@@ -34,11 +34,14 @@ def run_all(config: DictConfig) -> None:
             bench = make_bench(settings)
             jobs = [(replace(settings, seed=cell.about["seed"]), cell.about["row"], bench) for cell in todo]
             make(todo, jobs, run_cell, folder, say=_said)
-        text = table(
-            {name: (row.what, list(row.leave_out)) for name, row in settings.ablation.rows.items()}, read(folder)
-        )
-        write_atomic(folder / "table.md", text)
-    print(text)
+        rebuild(folder, settings)
+    print((folder / "table.md").read_text())
+
+
+def rebuild(folder: Path, settings: ValueAblationConfig) -> None:
+    """Make table.md from the cells."""
+    rows = {name: (row.what, list(row.leave_out)) for name, row in settings.ablation.rows.items()}
+    write_atomic(folder / "table.md", table(rows, read(folder)))
 
 
 def _said(cell: Cell, result: dict[str, Any]) -> None:

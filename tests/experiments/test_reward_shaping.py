@@ -63,7 +63,7 @@ def test_the_table_comes_from_the_cells(tmp_path: Path) -> None:
     assert answers["oracle"]["improvement"] == 1 and answers["value"]["answer"] == "not shown"
     table = (tmp_path / "table.md").read_text()
     assert "| reach | sac | sparse | 0.25 | 0.25 to 0.25 | ≥ 3000 | 0 of 3 |" in table
-    assert "`python experiments/reward_shaping.py 'study.seeds=[0,1,2]' 'study.arms=[sparse,oracle,value]'`" in table
+    assert "1. `python experiments/reward_shaping.py 'study.seeds=[0,1,2]' 'study.arms=[sparse,oracle,value]'`" in table
     page = (tmp_path / "report.html").read_text()
     assert "does not beat sparse here; of its failed trials the value calls 67 % a success" in page
     assert (

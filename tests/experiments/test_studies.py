@@ -59,7 +59,8 @@ def test_a_cell_of_other_settings_is_refused_with_the_first_difference(tmp_path:
     assert first_difference({"a": {"b": 1}}, {"a": {"b": 2}}) == "a.b=1, now 2"
     assert first_difference({"a": 1}, {"a": 1, "new": 5}) == "new=unset, now 5"
     assert first_difference({"a": 1, "old": 5}, {"a": 1}) == "old=5, now unset"
-    assert first_difference({}, {"weighting": "loss"}) == "", "what a setting was before it had a name"
+    old, new = ({"policy": {"name": "flow"} | more} for more in ({}, {"weighting": "loss"}))
+    assert first_difference(old, new) == "", "what a setting was before it had a name"
 
 
 @pytest.mark.parametrize("content", ['{"key": "arm', "[]", '{"key": "arm-seed0", "about": {}}'])

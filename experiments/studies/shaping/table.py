@@ -11,9 +11,11 @@ import numpy as np
 from episodes.files import write_atomic
 from experiments.loop.run_folder import write_json
 from experiments.studies.engine import commands as made_by
-from experiments.studies.engine import read
+from experiments.studies.engine import numbered, numbers, read
 from experiments.studies.shaping.measures import Cells, arm_rows, comparisons, totals_over_tasks
 from experiments.studies.shaping.rewards import ARMS
+
+CHOICES = ("study.seeds=", "study.arms=", "study.results=")  # words that choose among cells
 
 
 def read_cells(folder: Path) -> Cells:
@@ -52,25 +54,27 @@ def _number(x: float | None) -> str:
     return "" if x is None else f"{x:.2f}"
 
 
-def commands(cells: Cells) -> list[str]:
-    """The commands that make these cells, one for those that differ only in seeds, arms, workers and place."""
+def commands(cells: Cells) -> dict[tuple[str, str, str], list[str]]:
+    """The commands that make each row's cells, one for those that differ only in seeds, arms, workers and place."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for cell in (c for group in cells.values() for c in group):
-        for command in made_by([cell], "study.seeds=", "study.arms=", "study.results="):
+        for command in made_by([cell], *CHOICES):
             groups.setdefault(command, []).append(cell)
-    made = []
+    said = {}
     for command, group in groups.items():
         seeds = ",".join(map(str, sorted({c["seed"] for c in group})))
         arms = ",".join(arm for arm in ARMS if any(c["arm"] == arm for c in group))
-        made.append(f"{command} 'study.seeds=[{seeds}]' 'study.arms=[{arms}]'")
-    return made
+        said[command] = f"{command} 'study.seeds=[{seeds}]' 'study.arms=[{arms}]'"
+    return {row: [said[command] for command in made_by(group, *CHOICES)] for row, group in cells.items()}
 
 
 def markdown(cells: Cells, rows: Sequence[Any], answers: Sequence[Any], totals: Sequence[Any]) -> str:
+    made = commands(cells)
+    every = list(dict.fromkeys(command for some in made.values() for command in some))
     lines = [
         "# Values as rewards",
         "",
-        *[f"`{command}`" for command in commands(cells)],
+        *numbered(every),
         "",
         "Success is the environment's, IQM over seeds with a stratified bootstrap 95 % interval. Steps: the first",
         "evaluation at the threshold, the budget where it was not reached (≥). Progress: the highest of each final",
@@ -81,15 +85,16 @@ def markdown(cells: Cells, rows: Sequence[Any], answers: Sequence[Any], totals: 
         "take.",
         "",
         "| task | algorithm | arm | success | 95 % | steps | reached | progress | 95 % | hacks | rank | held out | n "
-        "| seconds | calls | taking |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "| seconds | calls | taking | command |",
+        "|" + "---|" * 17,
     ]
     lines += [
         f"| {r['task']} | {r['algorithm']} | {r['arm']} | {r['success']:.2f} | {_span(r['low'], r['high'], '.2f')} | "
         f"{steps_text(r)} | {r['reached']} of {len(r['seeds'])} | {r['progress']:.2f} | "
         f"{_span(r['progress_low'], r['progress_high'], '.2f')} | {r['hack_rate']:.2f} | "
         f"{_number(r['rank'])} | {_number(r['held_out_rank'])} | {r['n']} | "
-        f"{r['seconds']:.0f} | {r['value_calls']:.0f} | {r['value_seconds']:.0f} s |"
+        f"{r['seconds']:.0f} | {r['value_calls']:.0f} | {r['value_seconds']:.0f} s | "
+        f"{numbers(made[r['task'], r['algorithm'], r['arm']], every)} |"
         for r in rows
     ]
     lines += [
