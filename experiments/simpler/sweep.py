@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from agents.adapter import load_adapter
 from envs.ledger import TrialLedger
 from envs.simpler.protocol import SETTINGS, SimplerTrial
 from episodes.files import write_atomic
@@ -33,7 +34,8 @@ def folder_of(settings: SimplerSweepConfig) -> Path:
 
     `limit` is not in its name: a sweep that is given more trials continues.
     """
-    facts: list[Any] = [settings.policy, settings.adapter, settings.image_size, settings.images, settings.execute]
+    adapter = load_adapter(settings.adapter) if settings.adapter else ""  # what it says: its file may be edited
+    facts: list[Any] = [settings.policy, adapter, settings.image_size, settings.images, settings.execute]
     facts += [settings.backend]  # image_size=0 stands for the policy's own, which its content fixes
     part = [sorted(settings.tasks), sorted(settings.settings), sorted(settings.variants)]
     if part != [[], sorted(SETTINGS), []]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from omegaconf import OmegaConf
 
 import experiments.loop.run_folder as run_folder
 import experiments.simpler.run as sweeps
+from agents.adapter import FOLDER
 from agents.flow import FlowPolicy
 from agents.make import policy_content
 from agents.remote import RemoteActor
@@ -102,6 +104,16 @@ def test_another_part_of_the_protocol_has_another_folder(tmp_path: Path, made_up
     parts: list[dict[str, Any]] = [{"tasks": ["move_near"]}, {"settings": ["visual_matching"]}, {"variants": ["base"]}]
     parts += [{"content": "ab"}]
     assert len({folder_of(replace(whole, **part)) for part in [{}, *parts]}) == 5
+
+
+def test_an_edited_adapter_has_another_folder(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    shutil.copy(FOLDER / "fractal.yaml", file)
+    settings = SimplerSweepConfig(policy="ws://127.0.0.1:1", adapter=str(file))
+    first = folder_of(settings)
+    assert folder_of(settings) == first
+    file.write_text(re.sub(r"^execute: .*$", "execute: 7", file.read_text(), flags=re.M))
+    assert folder_of(settings) != first
 
 
 def _hold(folder: str, held: Any, end: Any) -> None:
