@@ -11,6 +11,7 @@ import pytest
 from experiments.cli import help as told
 from experiments.cli.settings import key_values
 from experiments.cli.table import COMMANDS, GROUPS, find
+from experiments.loop.checks import check
 from tests import ROOT
 from tests.helpers.commands import foresight, settings_of
 
@@ -122,3 +123,11 @@ def test_every_file_of_the_top_floor_is_a_command() -> None:
     files = {p.name for p in (ROOT / "experiments").glob("*.py")} - {"__init__.py"}
     assert files == {c.file for c in COMMANDS if "/" not in c.file} and len(files) <= 20
     assert all(find(c.name) is c for c in COMMANDS)
+
+
+def test_topreward_is_not_refused_for_its_own_scale() -> None:
+    """Its `scale` says how log probabilities become progress, not in what scale values are."""
+    words = ["valuefn=topreward", "valuefn.backend.model=some/model", "valuefn.backend.key_env=''"]
+    check(settings_of("recap", *words))
+    with pytest.raises(ValueError, match=r"valuefn\.scale=recap: advantages are computed in ViVa's scale"):
+        check(settings_of("recap", "valuefn=distributional_tiny", "valuefn.scale=recap"))

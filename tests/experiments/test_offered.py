@@ -11,7 +11,9 @@ import pytest
 
 from agents.registry import METHODS, POLICIES
 from episodes.registry import Registry
+from experiments.loop.checks import check
 from tests import ROOT
+from tests.helpers.commands import settings_of
 from valuefns.make import make_value
 from valuefns.registry import VALUES
 
@@ -182,3 +184,12 @@ def test_nothing_is_imported_before_it_is_asked_for(beside: Path) -> None:
     VALUES.require("broken")
     assert Registry("part", "foresight.nobody", {"own": 1}).find("own") == 1
     assert "offered_broken" not in sys.modules
+
+
+def test_the_command_line_takes_a_part_where_it_stands(beside: Path) -> None:
+    given = settings_of("recap", "valuefn=offered:HalfValue", "methods=[bc,offered:won]", "task=offered:TASK")
+    assert given.valuefn.name == "offered:HalfValue" and given.task.env_id == "offered:TASK"
+    check(given)
+    assert settings_of("recap", "valuefn=offered:SlopeValue", "valuefn.slope=0.5").valuefn.slope == 0.5
+    with pytest.raises(ValueError, match=r"valuefn\.slop: no setting of recap; did you mean valuefn\.slope"):
+        settings_of("recap", "valuefn=offered:SlopeValue", "valuefn.slop=0.5")
