@@ -59,16 +59,16 @@ def best(rows: list[Row]) -> Row | None:
 
 
 @dataclass(frozen=True)
-class Arm:
-    """The evaluated episodes of one line of the paired matrix."""
+class Outcomes:
+    """The evaluated episodes of one line of the paired matrix, and which succeed."""
 
     label: str
     keys: tuple[int, ...]  # the seed of each episode
     success: npt.NDArray[np.bool_]
 
 
-def arms(episodes: Columns) -> list[Arm]:
-    """One Arm per (arm, method, iteration) in order of appearance; a label says only what tells the lines apart."""
+def outcomes(episodes: Columns) -> list[Outcomes]:
+    """Those of each (arm, method, iteration) in order of appearance; a label says only what tells the lines apart."""
     triples = list(zip(episodes["arm"], episodes["method"], episodes["iteration"].tolist(), strict=True))
     lines = list(dict.fromkeys(triples))
     out = []
@@ -79,11 +79,11 @@ def arms(episodes: Columns) -> list[Arm]:
         if len({i for a, m, i in lines if (a, m) == (arm, method)}) > 1:
             parts.append(f"iteration {iteration}")
         rows = [i for i, triple in enumerate(triples) if triple == (arm, method, iteration)]
-        out.append(Arm(", ".join(parts), tuple(episodes["seed"][rows].tolist()), episodes["success"][rows]))
+        out.append(Outcomes(", ".join(parts), tuple(episodes["seed"][rows].tolist()), episodes["success"][rows]))
     return out
 
 
-def trials_of(row: Row, episodes: Columns) -> Arm | None:
+def trials_of(row: Row, episodes: Columns) -> Outcomes | None:
     """The evaluated episodes of a row's arm and iteration; None where it names none, or they say something else."""
     if "arm" not in row or "iteration" not in row:
         return None
@@ -91,7 +91,7 @@ def trials_of(row: Row, episodes: Columns) -> Arm | None:
     success = episodes["success"][mask]
     if len(success) != row["n"] or abs(success.mean() - row["success"]) > 1e-3:
         return None
-    return Arm(row["method"], tuple(episodes["seed"][mask].tolist()), success)
+    return Outcomes(row["method"], tuple(episodes["seed"][mask].tolist()), success)
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,7 @@ def _figures(files: RunFiles, rows: list[facts.Row], stages: dict[str, float]) -
         said = "; ".join(f"{r['method']} {facts.percent(r['success'])}" for r in rows)
         out["success"] = draw("success", plots.success_bars(rows), f"Episodes solved with 95 % intervals: {said}")
     if files.episodes is not None and len(files.episodes["seed"]):
-        lines = facts.arms(files.episodes)
+        lines = facts.outcomes(files.episodes)
         said = "; ".join(f"{a.label} {a.success.sum()} of {len(a.keys)}" for a in lines)
         out["paired"] = draw("paired", plots.paired_matrix(lines), f"Trials solved by each method: {said}")
     if files.frames is not None and len(files.frames["frame"]):

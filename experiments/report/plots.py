@@ -17,7 +17,7 @@ from matplotlib.path import Path
 from matplotlib.ticker import MaxNLocator, NullFormatter, PercentFormatter, StrMethodFormatter
 
 from episodes.types import SEGMENTS
-from experiments.report.facts import Arm, baseline, duration, percent
+from experiments.report.facts import Outcomes, baseline, duration, percent
 from experiments.report.files import Columns
 from experiments.report.svg import BLUE, GREY, INK, MUTED, RULE, SEGMENT_COLOURS, style
 
@@ -68,7 +68,7 @@ def success_bars(rows: list[dict[str, Any]]) -> Figure:
     return figure
 
 
-def paired_matrix(lines: list[Arm]) -> Figure:
+def paired_matrix(lines: list[Outcomes]) -> Figure:
     """Methods x trials, the trial most methods solve at the left; a cell is filled to the share of its tries solved."""
     keys = list(dict.fromkeys(key for line in lines for key in line.keys))
     column = {key: i for i, key in enumerate(keys)}

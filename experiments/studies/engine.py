@@ -19,12 +19,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from episodes.files import writer_lock, writing
+from episodes.files import one_line, writer_lock, writing
 from episodes.workers import map_jobs
 from experiments.loop.addresses import later
 from experiments.loop.run_folder import NOT_IDENTITY, command_line, read_json, write_json
 
 J = TypeVar("J")
+LONGEST = 80  # characters of a setting in a message
 AGAIN = "remove it; the study's command makes it anew"
 
 
@@ -93,7 +94,12 @@ def first_difference(old: Any, new: Any, name: str = "") -> str:
             if text:
                 return text
         return ""
-    return "" if old == new else f"{name}={old}, now {new}"
+    return "" if old == new else f"{name}={_told(old)}, now {_told(new)}"
+
+
+def _told(value: Any) -> str:
+    text = one_line(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 def make(

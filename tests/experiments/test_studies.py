@@ -58,6 +58,7 @@ def test_a_cell_of_other_settings_is_refused_with_the_first_difference(tmp_path:
     assert (tmp_path / "cells" / "arm-seed0.json").read_bytes() == before
     assert first_difference({"a": {"b": 1}}, {"a": {"b": 2}}) == "a.b=1, now 2"
     assert first_difference({"a": 1}, {"a": 1, "new": 5}) == "new=unset, now 5"
+    assert len(first_difference({}, {"new": {f"word{k}": "two\nlines" for k in range(99)}})) < 150
     assert first_difference({"a": 1, "old": 5}, {"a": 1}) == "old=5, now unset"
     old, new = ({"policy": {"name": "flow"} | more} for more in ({}, {"weighting": "loss"}))
     assert first_difference(old, new) == "", "what a setting was before it had a name"
