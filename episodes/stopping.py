@@ -31,7 +31,7 @@ def stopping() -> Iterator[None]:
 
 @contextmanager
 def refusing(command: str) -> Iterator[None]:
-    """End the command with one line for what its user can mend: bad input, a full disk, a library that is missing.
+    """End the command with one line for what its user can fix: bad input, a full disk, a library that is missing.
 
     Ctrl-C ends it with one line, too, and the exit status 130.
     """

@@ -26,8 +26,8 @@ Row = dict[str, Any]
 class named:
     """Turns whatever goes wrong while reading a file into one ValueError line that names the file and the way out."""
 
-    def __init__(self, path: Path, way_out: str = "restore the file from a copy or record the episodes again") -> None:
-        self.path, self.way_out = path, way_out
+    def __init__(self, path: Path, remedy: str = "restore the file from a copy or record the episodes again") -> None:
+        self.path, self.remedy = path, remedy
 
     def __enter__(self) -> None: ...
 
@@ -37,7 +37,7 @@ class named:
             not isinstance(error, MemoryError) or isinstance(error, pa.ArrowException)
         ):
             line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise ValueError(one_line(f"{self.path}: {line}; {self.way_out}")) from error
+            raise ValueError(one_line(f"{self.path}: {line}; {self.remedy}")) from error
 
 
 def read_index(root: Path, spec: EnvSpec, encoding: str = "png") -> list[Row]:

@@ -39,7 +39,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 @contextmanager
-def reading_checkpoint(path: Path, way_out: str = "name another folder or train again") -> Iterator[None]:
+def reading_checkpoint(path: Path, remedy: str = "name another folder or train again") -> Iterator[None]:
     """Turn whatever goes wrong while a checkpoint is read and built into one ValueError line that names `path`."""
     try:
         yield
@@ -47,7 +47,7 @@ def reading_checkpoint(path: Path, way_out: str = "name another folder or train 
         raise
     except Exception as error:  # a damaged file can make its parser, or the class it describes, raise anything
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        named = line if line.startswith("checkpoint ") else f"checkpoint {path}: {line}; {way_out}"
+        named = line if line.startswith("checkpoint ") else f"checkpoint {path}: {line}; {remedy}"
         raise ValueError(one_line(named)) from error
 
 

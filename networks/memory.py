@@ -30,11 +30,11 @@ def free_bytes(device: str | torch.device) -> int:
     return free
 
 
-def require_memory(needed: int, device: str | torch.device, what: str, way_out: str) -> None:
+def require_memory(needed: int, device: str | torch.device, what: str, remedy: str) -> None:
     """Raise a MemoryError of one line when `needed` bytes do not fit on `device`; it loads nothing."""
     free = free_bytes(device)
     if needed > ROOM * free:
         raise MemoryError(
-            f"{what}: needs {needed / GIB:.1f} GiB on {device}, {free / GIB:.1f} GiB are free; {way_out} "
+            f"{what}: needs {needed / GIB:.1f} GiB on {device}, {free / GIB:.1f} GiB are free; {remedy} "
             "(foresight plan shows what each way of training needs)"
         )

@@ -72,7 +72,7 @@ def load_pretrained(
     return model.eval()
 
 
-def refuse(info: dict[str, Any], named: str, way_out: str, unused: Sequence[str] = ()) -> None:
+def refuse(info: dict[str, Any], named: str, remedy: str, unused: Sequence[str] = ()) -> None:
     """Raise a ValueError listing what a library's loading info says did not fit; keys of unused parts may be left."""
     extra = sorted(k for k in info["unexpected_keys"] if not k.startswith(tuple(unused)))
     shapes = sorted(f"{k} is {tuple(a)}, expected {tuple(b)}" for k, a, b in info["mismatched_keys"])
@@ -82,7 +82,7 @@ def refuse(info: dict[str, Any], named: str, way_out: str, unused: Sequence[str]
         if keys
     ] + [str(m).splitlines()[0] for m in info.get("error_msgs") or ()]
     if faults:
-        raise ValueError(one_line(f"{named}: tensors {'; '.join(faults)}; {way_out}"))
+        raise ValueError(one_line(f"{named}: tensors {'; '.join(faults)}; {remedy}"))
 
 
 def read_header(folder: Path, named: str) -> Header:

@@ -20,7 +20,7 @@ from episodes.types import EnvSpec, Episode
 GROUP_BYTES = 256 * 2**20  # raw image bytes after which the next data file begins: about 100 MB of PNG
 _STORED = re.compile(r"^.*?: episode \d+ \(seed -?\d+\): ")  # how a store begins a refusal
 _WHOLE = ("csv", "success_column", "success", "instruction", "bounds")
-"""Causes that are of the command or of the whole source: leaving episodes out does not mend them."""
+"""Causes that are of the command or of the whole source: leaving episodes out does not fix them."""
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ def command(name: str) -> None:
 
 
 def run(asked: Command, words: list[str]) -> None:
-    """Run one command with its words; what its user can mend ends in one line."""
+    """Run one command with its words; what its user can fix ends in one line."""
     if any(word in ("-h", "--help") for word in words):
         from experiments.cli.help import explained
 

@@ -25,7 +25,7 @@ def run_all(config: DictConfig) -> None:
         for _, message in error.bad:
             print(f"import: {message}", file=sys.stderr)
         numbers = ",".join(str(number) for number, _ in error.bad)
-        sys.exit(f"import: {len(error.bad)} episodes cannot be read; mend them, or skip=[{numbers}]")
+        sys.exit(f"import: {len(error.bad)} episodes cannot be read; fix them, or skip=[{numbers}]")
     rows = store.index
     steps, won = sum(row["length"] for row in rows), sum(row["success"] for row in rows)
     unknown = ", ".join(json.loads(rows[0]["extra"]).get("unknown", [])) or "nothing"

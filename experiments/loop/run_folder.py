@@ -36,9 +36,9 @@ def write_json(path: Path, value: Any) -> None:
     write_atomic(path, json.dumps(_plain(value), indent=1).encode())
 
 
-def read_json(path: Path, kind: type[T], way_out: str) -> T:
+def read_json(path: Path, kind: type[T], remedy: str) -> T:
     """Read a json file whose outermost value is a `kind`; anything else is a one-line ValueError naming the file."""
-    with named(path, way_out):
+    with named(path, remedy):
         value = json.loads(path.read_bytes())
         if not isinstance(value, kind):
             raise ValueError(f"holds a {type(value).__name__}, expected a {kind.__name__}")
@@ -132,9 +132,9 @@ def _new_folder(root: Path, name: str) -> Path:
 
 
 def _facts(path: Path) -> dict[str, Any]:
-    way_out = "remove that run's folder, or start anew with fresh=true"
-    facts = read_json(path, dict, way_out)
-    with named(path, way_out):
+    remedy = "remove that run's folder, or start anew with fresh=true"
+    facts = read_json(path, dict, remedy)
+    with named(path, remedy):
         stages = facts.get("stages", {})
         if not isinstance(stages, dict) or not all(isinstance(s, (int, float)) for s in stages.values()):
             raise ValueError(f"stages is {stages!r}, expected seconds by name")

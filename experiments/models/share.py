@@ -29,19 +29,19 @@ def run_facts(trained: Path) -> CardFacts:
     run = next((p for p in trained.resolve().parents if (p / "run.json").is_file()), None)
     if run is None:
         return CardFacts(title=trained.name)
-    way_out = "copy the run's folder again, or share a model outside of it"
-    facts = read_json(run / "run.json", dict, way_out)
+    remedy = "copy the run's folder again, or share a model outside of it"
+    facts = read_json(run / "run.json", dict, remedy)
     metrics: list[dict[str, Any]] = []
     arm = next((p.name for p in trained.resolve().parents if p.parent.name == "arms"), None)
     if arm is None and (run / "value_metrics.json").is_file():
-        rows = read_json(run / "value_metrics.json", dict, way_out).get("rows", [])
+        rows = read_json(run / "value_metrics.json", dict, remedy).get("rows", [])
         metrics = [{k: v for k, v in row.items() if not isinstance(v, list)} for row in rows]
     elif (run / "summary.json").is_file():
-        rows = read_json(run / "summary.json", dict, way_out).get("rows", [])
+        rows = read_json(run / "summary.json", dict, remedy).get("rows", [])
         metrics = [row for row in rows if arm is None or str(row.get("method", "")).split("@")[0] == arm]
     revision = "unknown"
     if (run / "environment.json").is_file():
-        revision = str(read_json(run / "environment.json", dict, way_out).get("git_revision", revision))
+        revision = str(read_json(run / "environment.json", dict, remedy).get("git_revision", revision))
     title = str(facts.get("title", ""))
     return CardFacts(
         title=f"{trained.name} of {run.name}",

@@ -95,7 +95,7 @@ def read_run(folder: Path) -> RunFiles:
 
 def _bad(path: Path, problem: str) -> ValueError:
     problem = " ".join(problem.split())[:300]  # parser messages may span lines
-    return ValueError(f"{path}: {problem}; mend or remove the file, the report is written without it")
+    return ValueError(f"{path}: {problem}; fix or remove the file, the report is written without it")
 
 
 def _is_number(value: Any) -> bool:

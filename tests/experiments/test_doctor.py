@@ -148,12 +148,12 @@ def test_a_process_that_dies_is_a_finding() -> None:
 def test_the_exit_code_and_the_json(
     level: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(doctor, "CHECKS", (lambda: checks.Finding("a", level, "[found]", "mend it"),))
+    monkeypatch.setattr(doctor, "CHECKS", (lambda: checks.Finding("a", level, "[found]", "fix it"),))
     assert foresight("doctor", "json=true") == code
     report = json.loads(capsys.readouterr().out)
-    assert report["healthy"] is (code == 0) and report["checks"][0]["fix"] == "mend it"
+    assert report["healthy"] is (code == 0) and report["checks"][0]["fix"] == "fix it"
     assert foresight("doctor") == code
-    assert "[found]" in (shown := capsys.readouterr().out) and "mend it" in shown
+    assert "[found]" in (shown := capsys.readouterr().out) and "fix it" in shown
 
 
 def test_a_check_that_fails_itself_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -310,6 +310,6 @@ def _spec(**changes: Any) -> EnvSpec:
 
 
 WAY_OUT = re.compile(
-    r"\b(use|choose|restore|delete|make|give|name|train|record|open|free|install|leave|wait|update|mend|remove|convert|"
+    r"\b(use|choose|restore|delete|make|give|name|train|record|open|free|install|leave|wait|update|fix|remove|convert|"
     r"must|try|take|expected|label|lower|fit|keep|encode|known are|write)\b"
 )

@@ -197,7 +197,7 @@ def test_one_bad_episode_never_stops_a_run(tmp_path: Path) -> None:
     result = score_model("broken", Broken(), store, known)
     assert {f.episode: f.reason for f in result.failures} == {
         0: "the model ran out of luck",
-        1: "the value of frame 7 is nan; mend the model",
+        1: "the value of frame 7 is nan; fix the model",
         2: "episode 2: segment [30, 50] of 40 frames; it needs 0 < m < n < 39",
         5: "episode 5: annotated_return: retry [10, 35] of 40 frames has T-2x = -10; drop it",
     }

@@ -37,5 +37,5 @@ def predict(value: ValueFunction, episode: Episode, what: str, max_steps: int) -
         raise ValueError(f"{what}: {values.shape} values for {len(episode) + 1} frames; return one per frame")
     bad = ~np.isfinite(values)
     if bad.any():
-        raise ValueError(f"{what}: the value of frame {int(bad.argmax())} is {values[bad][0]}; mend the model")
+        raise ValueError(f"{what}: the value of frame {int(bad.argmax())} is {values[bad][0]}; fix the model")
     return in_progress_units(values, value.scale, len(episode), max_steps, episode.success)

@@ -30,7 +30,7 @@ class Endpoint(Backend):
 
     Busy (429), broken (5xx, connections that fall, bodies cut short) and slow answers are asked for again, at most
     `tries` times, with growing pauses or the one the endpoint names. The key is in no message, file or report.
-    Errors: ValueError at once for what asking again cannot mend, and when the tries are used up: the answers that came
+    Errors: ValueError at once for what asking again cannot fix, and when the tries are used up: the answers that came
     are kept, the same command continues with the rest.
     """
 
@@ -98,7 +98,7 @@ class Endpoint(Backend):
                 self._pace.hold(reason.seconds)
                 if reason.kind == "unreachable" and not self._reached:
                     break  # nobody has answered yet: most likely the address is wrong
-        raise ValueError(self._clean(f"{self.config.url}: {last.message}; {last.way_out}"))
+        raise ValueError(self._clean(f"{self.config.url}: {last.message}; {last.remedy}"))
 
     def _post(self, body: dict[str, Any], pictures: int) -> Answer:
         try:

@@ -33,9 +33,9 @@ _NO_IMAGES = ("image", "multimodal", "multi-modal", "vision", "content must be a
 class Again(Exception):
     """A reason to make the request again: kind for the count, words for the message, seconds to hold everybody."""
 
-    def __init__(self, kind: str, message: str, way_out: str, seconds: float = 0.0) -> None:
+    def __init__(self, kind: str, message: str, remedy: str, seconds: float = 0.0) -> None:
         super().__init__(message)
-        self.kind, self.message, self.way_out, self.seconds = kind, message, way_out, seconds
+        self.kind, self.message, self.remedy, self.seconds = kind, message, remedy, seconds
 
 
 def read_reply(
@@ -57,8 +57,8 @@ def read_reply(
     if raw is None:
         html = reply.text.lstrip()[:1] == "<"
         message = "answers with a web page" if html else "its answers are not readable json"
-        way_out = "check the url (it usually ends in /v1)" if html else "run the same command again later"
-        raise Again("broken", message, way_out)
+        remedy = "check the url (it usually ends in /v1)" if html else "run the same command again later"
+        raise Again("broken", message, remedy)
     try:
         answer = _answer(raw)
         first = {hide(token): chance for token, chance in answer.first_token.items()}
