@@ -104,7 +104,7 @@ def closed_folder(patch: Any, place: Path) -> None:
 FAULTS = [
     (checks.python, old_python, "problem", "Python 3.11 or 3.12"),
     (checks.packages, no_package, "problem", "make setup"),
-    (checks.packages, other_version, "warning", "pip install -c constraints.txt"),
+    (checks.packages, other_version, "warning", "pip install -e '.[all]' -c constraints.txt"),
     (checks.rendering, no_gl, "problem", "apt-get install -y libegl1"),
     (checks.vulkan, no_vulkan_loader, "problem", "libvulkan1"),
     (checks.vulkan, no_vulkan_driver, "problem", "mesa-vulkan-drivers"),
