@@ -129,3 +129,15 @@ def test_the_load_probe_sees_what_a_package_pulls_in(tmp_path):
     (tmp_path / "heavy").mkdir()
     (tmp_path / "heavy" / "deep.py").write_text("")
     assert {"room", "heavy"} <= loaded_by(["room"], cwd=tmp_path)
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    """Not even inside a function: a circle means that a type lies in the wrong place."""
+    grimp = pytest.importorskip("grimp", reason="make setup-dev installs import-linter")
+    graph = grimp.build_graph(*ROOMS, cache_dir=None)
+    circles = [
+        graph.find_shortest_chain(imported, module)
+        for module in sorted(graph.modules)
+        for imported in graph.find_modules_directly_imported_by(module)
+    ]
+    assert not [circle for circle in circles if circle]

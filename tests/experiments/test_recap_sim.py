@@ -31,6 +31,9 @@ def test_every_stage_leaves_its_files_and_a_second_run_uses_the_cache(tmp_path: 
     assert len({tuple(s) for s in seeds.values()}) == 1  # every method is tested on the same seeds
     frames = pq.read_table(run / "frames.parquet")
     assert {"value", "progress", "oracle", "segment", "advantage", "indicator", "weight"} <= set(frames.column_names)
+    used = Labels.load(run / "arms" / "recap" / "labels-0.parquet").columns["indicator"]
+    assert frames["indicator"].to_pylist() == used.tolist(), "the page shows the labels that the policy learned from"
+    assert not list(run.rglob("rows.json")), "a trial is in its ledger and in episodes.parquet"
     facts = json.loads((run / "run.json").read_text())
     assert facts["finished"] and set(facts["stages"]) == {"collect", "labels", "value", "policies", "report"}
     page = (run / "report.html").read_text()

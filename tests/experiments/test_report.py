@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from episodes.intervals import wilson
-from experiments.report.facts import headline, shown_episodes
+from experiments.report.facts import headline, shown_episodes, trials_of
 from experiments.report.files import read_run
 from experiments.report.page import write_report
 from experiments.report.video import draw_video
@@ -357,3 +357,18 @@ def test_a_video_of_odd_sizes_and_unknown_values(tmp_path: Path) -> None:
         draw_video(path, frames, [0, 0, 0], [0, 0])
     with pytest.raises(ValueError, match="camera 0 is uint8"):
         draw_video(path, frames, [0, 0])
+
+
+def test_a_row_counts_the_trials_of_its_own_arm_and_iteration() -> None:
+    """Two arms of one method with equal figures: which trials a row counted is told, not guessed from its success."""
+    both = {
+        "arm": np.repeat(["awr", "awr+shuffled"], 4),
+        "method": np.array(["awr"] * 8),
+        "iteration": np.zeros(8, int),
+    }
+    both |= {"seed": np.tile(np.arange(4), 2), "success": np.array([1, 1, 0, 0, 0, 0, 1, 1], bool)}
+    row = {"method": "awr, shuffled", "arm": "awr+shuffled", "iteration": 0, "n": 4, "success": 0.5}
+    found = trials_of(row, both)
+    assert found is not None and found.success.tolist() == [False, False, True, True]
+    assert trials_of({k: v for k, v in row.items() if k != "arm"}, both) is None
+    assert trials_of(row | {"success": 0.75}, both) is None
