@@ -93,14 +93,11 @@ def _video(
     path = layout.video_path(root, camera, index)
     lossless = encoding == "mp4 lossless"
     with atomic(path) as beside:
-        writer = VideoWriter(beside, spec.image_size, spec.hz, encoding)
-        try:
+        with VideoWriter(beside, spec.image_size, spec.hz, encoding) as writer:
             for block in blocks(episode.images[camera]):
                 if lossless:
                     digest.update(np.ascontiguousarray(block).data)
                 writer.add(block)
-        finally:
-            writer.close()
         if not lossless:
             for block in all_frames(beside, spec.image_size):
                 digest.update(np.ascontiguousarray(block).data)

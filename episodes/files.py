@@ -10,7 +10,7 @@ import re
 import secrets
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -113,6 +113,29 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         finally:
             shutil.rmtree(beside, ignore_errors=True)
             os.close(held)
+
+
+def copy_folder(source: Path, path: Path, link: bool = False, leave_out: Sequence[str] = ()) -> None:
+    """Copy the folder `source` to the new folder `path`, which appears whole or not at all.
+
+    link: as hard links where the disk allows it, for files that never change. leave_out: patterns of names.
+    """
+    with atomic_folder(path) as beside:
+        copy = _linked if link else _copied
+        ignored = shutil.ignore_patterns(*leave_out)
+        shutil.copytree(source, beside, copy_function=copy, ignore=ignored, dirs_exist_ok=True)
+
+
+def _copied(source: str, target: str) -> None:
+    shutil.copy2(source, target)
+    sync(Path(target))
+
+
+def _linked(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system
+        _copied(source, target)
 
 
 def _made_beside(path: Path, folder: bool) -> tuple[Path, int]:

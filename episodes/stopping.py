@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,6 +53,8 @@ def refusing(command: str) -> Iterator[None]:
 def catch_interrupts() -> None:
     """The same for an interrupt that comes outside of `stopping`; worker processes end without a word.
 
+    A thread that hands its error on as its `exception`, as TensorBoard's writer does, says nothing itself.
+
     Only where the process runs a command of this project: whoever imports it keeps the interrupts of their own program.
     """
     if not _runs_a_command():
@@ -68,6 +71,15 @@ def catch_interrupts() -> None:
         os._exit(INTERRUPTED)
 
     sys.excepthook = hook
+    usual_in_threads = threading.excepthook
+
+    def in_threads(args: threading.ExceptHookArgs) -> None:
+        if (
+            getattr(args.thread, "exception", None) is not args.exc_value
+        ):  # else handed on, and raised where it is awaited
+            usual_in_threads(args)
+
+    threading.excepthook = in_threads
 
 
 def _runs_a_command() -> bool:

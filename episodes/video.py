@@ -26,7 +26,10 @@ class VideoError(ValueError):
 
 
 class VideoWriter:
-    """Encodes pictures as H.264: `mp4 lossless` in RGB, bit for bit; `mp4` in YUV 4:2:0 (4:4:4 for odd sizes)."""
+    """Encodes pictures as H.264: `mp4 lossless` in RGB, bit for bit; `mp4` in YUV 4:2:0 (4:4:4 for odd sizes).
+
+    The file is whole when its `with` block has ended without an error.
+    """
 
     def __init__(self, path: Path, size: tuple[int, int], hz: float, encoding: str) -> None:
         import av
@@ -52,10 +55,15 @@ class VideoWriter:
             self._n += 1
             self._container.mux(self._stream.encode(frame))
 
-    def close(self) -> None:
-        """Write what is left and end the file."""
-        self._container.mux(self._stream.encode())
-        self._container.close()
+    def __enter__(self) -> VideoWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:  # FFmpeg crashes when it is given a packet after one that could not be written
+                self._container.mux(self._stream.encode())
+        finally:
+            self._container.close()
 
 
 @contextmanager

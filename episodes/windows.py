@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from episodes.files import TEMPORARY, make_once, writing
+from episodes.files import atomic_folder, make_once, write_atomic
 from episodes.labels import NULL, Labels
+from episodes.mapped import new_array
 from episodes.store import Episodes
 from episodes.store_index import named
 from episodes.types import WEIGHTINGS, EnvSpec
@@ -87,25 +86,13 @@ class DecodedCache:
 
     def _write(self, store: Episodes, shapes: dict[str, tuple[tuple[int, ...], Any]], place: Path) -> None:
         """Decode into a folder beside `place` and rename it there, so that a cache is whole or absent."""
-        beside = place.with_name(f"{TEMPORARY}{place.name}")
-        shutil.rmtree(beside, ignore_errors=True)  # of a crashed process
-        try:
-            open_memmap: Any = np.lib.format.open_memmap  # numpy leaves it untyped
-            with writing(place):
-                beside.mkdir()
-                arrays: dict[str, Any] = {}
-                for name, (shape, dtype) in shapes.items():
-                    arrays[name] = open_memmap(beside / f"{name}.npy", "w+", dtype, shape)
-                    _reserve(beside / f"{name}.npy")
+        with atomic_folder(place) as beside:
+            arrays = {name: new_array(beside / f"{name}.npy", kind, size) for name, (size, kind) in shapes.items()}
             self._fill(store, arrays)
             for array in arrays.values():
                 array.flush()
             meta = {"cameras": self.spec.cameras, "made_from": str(store.path)}
-            with writing(place):
-                (beside / "meta.json").write_text(json.dumps(meta) + "\n")
-                beside.rename(place)
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
+            write_atomic(beside / "meta.json", json.dumps(meta) + "\n")
 
 
 class ActionWindows:
@@ -190,12 +177,6 @@ class ActionWindows:
             if len(column) != T:
                 raise ValueError(f"labels {labels.made_by}: episode {episode} has {len(column)} steps, the cache {T}")
         return np.concatenate(columns)
-
-
-def _reserve(path: Path) -> None:
-    """Take the disk space of a sparse file now: a disk that fills up under a memory map kills the process."""
-    with open(path, "r+b") as file:
-        os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
 
 
 def _load(path: Path, shape: tuple[tuple[int, ...], Any]) -> npt.NDArray[Any]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from episodes.files import TEMPORARY, make_once, sync, writing
+from episodes.files import atomic_folder, make_once, sync
+from episodes.mapped import new_array
 from episodes.store_index import named
 from episodes.windows import DecodedCache
 from networks.augment import move_images
@@ -123,14 +123,6 @@ def address(*facts: Any) -> str:
 
 
 def _write(place: Path, fill: Callable[[Callable[[tuple[int, ...]], np.ndarray]], np.ndarray]) -> None:
-    beside = place.with_name(f"{TEMPORARY}{place.name}")
-    shutil.rmtree(beside, ignore_errors=True)  # of a crashed process
-    open_memmap: Any = np.lib.format.open_memmap  # numpy leaves it untyped
-    try:
-        with writing(place):
-            beside.mkdir(parents=True)
-            fill(lambda shape: open_memmap(beside / "latents.npy", "w+", np.float16, shape)).flush()  # type: ignore[attr-defined]
-            sync(beside / "latents.npy")
-            beside.rename(place)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+    with atomic_folder(place) as beside:
+        fill(lambda shape: new_array(beside / "latents.npy", np.float16, shape)).flush()  # type: ignore[attr-defined]
+        sync(beside / "latents.npy")

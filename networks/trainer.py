@@ -66,7 +66,8 @@ class Trainer:
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True, gradient_as_bucket_view=True)],
         )
         if trackers:
-            self.accelerator.init_trackers(config.wandb or name)
+            with writing(folder or config.wandb):
+                self.accelerator.init_trackers(config.wandb or name)
 
     @property
     def _checkpoint(self) -> Path | None:
@@ -115,7 +116,8 @@ class Trainer:
         if config.scale.lora_rank:
             merge_adapters(module)
         for tracker in accelerator.trackers if accelerator.is_main_process else []:
-            tracker.finish()  # not end_training: it also ends the process group, which the next training needs
+            with writing(self.folder or config.wandb):
+                tracker.finish()  # not end_training: it also ends the process group, which the next training needs
         accelerator.wait_for_everyone()
         if self._checkpoint is not None and accelerator.is_main_process:
             self._checkpoint.unlink(missing_ok=True)
@@ -200,7 +202,8 @@ class Trainer:
             raise FloatingPointError(
                 f"{self.name}: loss is {loss} at step {step}; lower the learning rate or use precision=no"
             )
-        self.accelerator.log({"loss": loss, "lr": lr, "steps_per_second": speed}, step=step)
+        with writing(self.folder or self.config.wandb):
+            self.accelerator.log({"loss": loss, "lr": lr, "steps_per_second": speed}, step=step)
         if self.folder is not None and self.accelerator.is_main_process:
             line = {"stage": self.name, "step": step, "loss": loss, "lr": lr, "steps_per_second": speed}
             with writing(self.folder / "metrics.jsonl"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,12 +29,9 @@ def save_scores(folder: Path, result: ModelScores) -> None:
     scored = result.episodes
     columns = {name: _joined([s.truths[name] for s in scored]) for name in TRUTHS}
     lengths = np.array([len(s.predicted) for s in scored], np.int64)
-
-    def write(beside: Path) -> None:
-        with open(beside, "wb") as file:
-            np.savez_compressed(file, lengths=lengths, predicted=_joined([s.predicted for s in scored]), **columns)
-
-    write_atomic(folder / "curves.npz", write)
+    content = io.BytesIO()  # a zip file that could not be written complains once more when it is forgotten
+    np.savez_compressed(content, lengths=lengths, predicted=_joined([s.predicted for s in scored]), **columns)
+    write_atomic(folder / "curves.npz", content.getvalue())
     rows = [{"annotation": asdict(s.annotation), "scores": s.scores, "success": s.success, "hz": s.hz} for s in scored]
     failures = [asdict(f) for f in result.failures]
     head: dict[str, Any] = {"model": result.model, "fps": result.fps, "history": result.history}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import pyarrow.parquet as pq
 
 from agents.extraction import labeller
 from agents.summary import summarise
-from episodes.files import write_atomic
+from episodes.files import copy_folder, write_atomic
 from episodes.intervals import paired_bootstrap
 from episodes.labels import Labels
 from episodes.store import EpisodeStore
@@ -60,7 +59,9 @@ def write_results(
     training += sorted(run.path.glob("arms/*/train-*/metrics.jsonl"))
     write_atomic(run.path / "metrics.jsonl", "".join(_staged(source) for source in training))
     for fold in sorted(value_folder.glob("fold-*/config.json")):
-        shutil.copytree(fold.parent, run.path / "checkpoints" / "value" / fold.parent.name, dirs_exist_ok=True)
+        kept = run.path / "checkpoints" / "value" / fold.parent.name
+        if not kept.exists():  # a run that was stopped after it
+            copy_folder(fold.parent, kept)
     draw_run_videos(run.path, settings, store, values, facts, value_folder)
     summary = [
         summarise(_row_name(name, k), part) | {"arm": name, "iteration": k} for (name, k), part in _by_arm(rows).items()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import io
 import shutil
 import zipfile
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ from envs.rollout import evaluate_trials, record, rollout
 from envs.simpler.catalogue import SimplerTask
 from envs.takeover import Takeover
 from episodes import seeds
-from episodes.files import make_once, write_atomic, writing
+from episodes.files import copy_folder, make_once, write_atomic
 from episodes.labels import Labels
 from episodes.lerobot_layout import HEADER_PATH
 from episodes.store import Episodes, EpisodeStore
@@ -135,12 +135,9 @@ def fit_latents(settings: RecapSimConfig, store: Episodes) -> LatentsConfig:
 
 def save_values(path: Path, values: Sequence[np.ndarray]) -> None:
     """Write one float32 (T + 1,) array per episode as one npz file."""
-
-    def write(beside: Path) -> None:
-        with open(beside, "wb") as f:
-            np.savez(f, lengths=np.array([len(v) for v in values]), values=np.concatenate(values))
-
-    write_atomic(path, write)
+    content = io.BytesIO()  # a zip file that could not be written complains once more when it is forgotten
+    np.savez(content, lengths=np.array([len(v) for v in values]), values=np.concatenate(values))
+    write_atomic(path, content.getvalue())
 
 
 def load_values(path: Path) -> list[np.ndarray]:
@@ -307,31 +304,15 @@ def share_first_iteration(finished: Path, folder: Path) -> None:
         source, target = finished / name, folder / name
         if target.exists() or not source.exists():
             continue
-        with writing(target):
-            folder.mkdir(parents=True, exist_ok=True)
-            beside = folder / f"{name}.new"
-            if source.is_dir():
-                shutil.rmtree(beside, ignore_errors=True)
-                shutil.copytree(source, beside)
-            else:
-                shutil.copy2(source, beside)
-            beside.rename(target)
+        if source.is_dir():
+            copy_folder(source, target)
+        else:
+            write_atomic(target, partial(shutil.copy2, source))
 
 
 def _own_store(base: Path, folder: Path) -> EpisodeStore:
     """A store of the arm's own that starts as the demonstrations (hard links: store files never change)."""
     own = folder / "store"
     if not own.exists():
-        beside = folder / "store.new"
-        shutil.rmtree(beside, ignore_errors=True)
-        with writing(own):
-            shutil.copytree(base, beside, copy_function=_link, ignore=shutil.ignore_patterns("*.lock", "lock"))
-            beside.rename(own)
+        copy_folder(base, own, link=True, leave_out=("*.lock", "lock"))
     return EpisodeStore.open(own, "a")
-
-
-def _link(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # another file system
-        shutil.copy2(source, target)

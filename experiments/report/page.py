@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import math
-import os
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from episodes.files import write_atomic
 from experiments.report import facts, plots
 from experiments.report.files import RunFiles, read_run
 from experiments.report.labels import kept_figure
@@ -36,9 +36,7 @@ def write_report(run_dir: Path) -> Path:
     filters["count"] = _count
     html = render("page.html", filters, interval=facts.interval, **_context(files))
     path = files.folder / "report.html"
-    partial = path.with_suffix(".html.part")
-    partial.write_text(html, encoding="utf-8")
-    os.replace(partial, path)  # a reader never meets half a page
+    write_atomic(path, html)
     return path
 
 

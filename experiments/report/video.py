@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
+from episodes.files import atomic
 from episodes.types import SEGMENTS
 from experiments.report.svg import SEGMENT_COLOURS
 
@@ -52,15 +52,9 @@ def draw_video(
     width = max(sum(widths) + GAP * (len(cameras) - 1), 320)
     width += width % 2  # yuv420p halves both sides
     canvas, x, y = _background(width, value, truth, title, segments)
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
-    try:
-        _encode(partial, canvas, cameras, widths, value, x, y, fps)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return path
+    with atomic(path) as beside:
+        _encode(beside, canvas, cameras, widths, value, x, y, fps)
+    return Path(path)
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:

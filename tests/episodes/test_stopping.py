@@ -125,23 +125,3 @@ def test_too_little_memory_is_one_line() -> None:
     for error in (MemoryError(), MemoryError("Unable to allocate 9 GiB")):
         with pytest.raises(SystemExit, match=r"x: not enough memory.*fewer workers"), refusing("x"):
             raise error
-
-
-@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("mount"), reason="mounts a small disk")
-def test_reports_and_videos_on_a_full_disk(tmp_path: Path) -> None:
-    """What is written after training, on a disk that has filled by then: one line, and nothing half-written."""
-    import numpy as np
-
-    from experiments.report.video import draw_video
-
-    mounted = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(tmp_path)]
-    if subprocess.run(mounted, capture_output=True, check=False).returncode:
-        pytest.skip("may not mount here")
-    try:
-        frames = np.random.default_rng(0).integers(0, 256, (20, 64, 64, 3)).astype(np.uint8)
-        (tmp_path / "filler").write_bytes(bytes(shutil.disk_usage(tmp_path).free))
-        with pytest.raises(SystemExit, match="free some disk space"), refusing("x"):
-            draw_video(tmp_path / "videos" / "x.mp4", [frames], np.linspace(0, 1, 20))
-        assert not [p for p in tmp_path.rglob("*") if p.is_file() and p.name != "filler"]
-    finally:
-        subprocess.run(["umount", "-l", str(tmp_path)], check=True)

@@ -51,6 +51,7 @@ def test_the_cache_on_disk_is_decoded_once_and_whole_or_absent(
     store: EpisodeStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "cache"
+    (folder / f"{TEMPORARY}0123456789abcdef-{store.content_hash}").mkdir(parents=True)  # of a process that was killed
     real = store_module.EpisodeStore._read
     reads = itertools.count()
 
@@ -64,7 +65,6 @@ def test_the_cache_on_disk_is_decoded_once_and_whole_or_absent(
         DecodedCache(store, folder)
     assert [p for p in folder.iterdir() if p.suffix != ".lock"] == []
     monkeypatch.undo()
-    (folder / f"{TEMPORARY}{store.content_hash}").mkdir()  # left by a process that was killed
     first = DecodedCache(store, folder)
     monkeypatch.setattr(store_module.EpisodeStore, "_read", None)
     second = DecodedCache(store, folder)
