@@ -18,6 +18,8 @@ STOPPED = "stopped; run the same command to continue"
 INTERRUPTED = 130  # exit status, as shells say it: 128 + SIGINT
 COMMANDS = ("agents", "envs", "experiments")
 """The packages whose modules are commands."""
+SCRIPT = "foresight"
+"""The command as it is installed."""
 
 
 @contextmanager
@@ -54,7 +56,6 @@ def catch_interrupts() -> None:
     """The same for an interrupt that comes outside of `stopping`; worker processes end without a word.
 
     A thread that hands its error on as its `exception`, as TensorBoard's writer does, says nothing itself.
-
     Only where the process runs a command of this project: whoever imports it keeps the interrupts of their own program.
     """
     if not _runs_a_command():
@@ -74,9 +75,7 @@ def catch_interrupts() -> None:
     usual_in_threads = threading.excepthook
 
     def in_threads(args: threading.ExceptHookArgs) -> None:
-        if (
-            getattr(args.thread, "exception", None) is not args.exc_value
-        ):  # else handed on, and raised where it is awaited
+        if getattr(args.thread, "exception", None) is not args.exc_value:  # that one is raised where it is awaited
             usual_in_threads(args)
 
     threading.excepthook = in_threads
@@ -86,7 +85,8 @@ def _runs_a_command() -> bool:
     words = sys.orig_argv
     if "-m" in words[:-1]:
         return words[words.index("-m") + 1].split(".")[0] in COMMANDS
-    return Path(sys.argv[0]).parent.name in COMMANDS or multiprocessing.parent_process() is not None
+    script = Path(sys.argv[0])
+    return script.name == SCRIPT or script.parent.name in COMMANDS or multiprocessing.parent_process() is not None
 
 
 @contextmanager

@@ -87,30 +87,23 @@ class Trainer:
         ema = EMAModel(trained, decay=config.ema_decay, foreach=True) if config.ema_decay > 0 else None
         first = self._resume(module, optimizer, ema)
         self._forget_after(first)
-        bar = tqdm(
-            total=config.steps,
-            initial=first,
-            desc=self.name,
-            mininterval=0.5 if sys.stderr.isatty() else 20,
-            leave=False,
-        )
         losses: list[Tensor] = []
         started = time.monotonic()
-        for step in range(first, config.steps):
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(config, step)
-            losses.append(self._step(model, optimizer, batches, step))
-            if ema is not None:
-                ema.step(trained)
-            bar.update()
-            if (step + 1) % config.log_every == 0 or step + 1 == config.steps:
-                self._log(
-                    step + 1, losses, optimizer.param_groups[0]["lr"], (step + 1 - first) / (time.monotonic() - started)
-                )
-                losses = []
-            if config.checkpoint_every and (step + 1) % config.checkpoint_every == 0 and step + 1 < config.steps:
-                self._save(module, optimizer, ema, step + 1)
-        bar.close()
+        seldom = 0.5 if sys.stderr.isatty() else 20
+        with tqdm(total=config.steps, initial=first, desc=self.name, mininterval=seldom, leave=False) as bar:
+            for step in range(first, config.steps):
+                for group in optimizer.param_groups:
+                    group["lr"] = learning_rate(config, step)
+                losses.append(self._step(model, optimizer, batches, step))
+                if ema is not None:
+                    ema.step(trained)
+                bar.update()
+                if (step + 1) % config.log_every == 0 or step + 1 == config.steps:
+                    speed = (step + 1 - first) / (time.monotonic() - started)
+                    self._log(step + 1, losses, optimizer.param_groups[0]["lr"], speed)
+                    losses = []
+                if config.checkpoint_every and (step + 1) % config.checkpoint_every == 0 and step + 1 < config.steps:
+                    self._save(module, optimizer, ema, step + 1)
         if ema is not None:
             ema.copy_to(trained)
         if config.scale.lora_rank:

@@ -141,6 +141,9 @@ def lerobot(folder: Path) -> Case:
 def hdf5(folder: Path) -> Case:
     import h5py
 
+    from episodes.importing import hdf5
+
+    hdf5.SILENCE = 20.0  # below SECONDS: a file that has no end is to be refused
     file = folder / "demos.hdf5"
     with h5py.File(file, "w") as h:
         group = h.create_group("data")

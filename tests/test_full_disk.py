@@ -15,7 +15,6 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from tests.helpers.made_lift import SPEC, made_episode, made_store
 
 from agents.flow import FlowPolicy
 from agents.flow_model import FlowConfig
@@ -35,6 +34,8 @@ from experiments.report.video import draw_video
 from experiments.studies.engine import Cell, make
 from networks.latents import LatentEncoder, LatentsConfig
 from networks.sharing import CardFacts, save_pretrained
+from tests import ROOT
+from tests.helpers.made_lift import SPEC, made_episode, made_store
 
 ROOM = 64 << 20  # bytes of the small disk
 LEFT = (0, 0.5, 0.9)  # of what a writer takes
@@ -293,7 +294,7 @@ def test_training_on_a_disk_that_fills(source: Path, small: Path, tmp_path: Path
         done = train()
         if done.returncode:
             refused += 1
-            said = [line for line in done.stderr.splitlines() if "it/s" not in line and line.strip()]
+            said = [line for line in done.stderr.splitlines() if "it/s]" not in line and line.strip()]
             assert len(said) == 1 and "free some disk space" in said[0], done.stderr
         (small / "filler").unlink()
         done = train()
@@ -303,11 +304,10 @@ def test_training_on_a_disk_that_fills(source: Path, small: Path, tmp_path: Path
 
 def test_files_are_written_in_one_place() -> None:
     """By what episodes/files.py offers: whole or not at all, beside and renamed, a full disk told in one line."""
-    root = Path(__file__).parents[1]
     wrote = re.compile(
         r"\.write_text\(|\.write_bytes\(|os\.(replace|rename)\(|\.rename\(|shutil\.(copytree|copyfile|move)\("
     )
     for room in ("agents", "envs", "episodes", "experiments", "networks", "valuefns"):
-        for path in (root / room).rglob("*.py"):
+        for path in (ROOT / room).rglob("*.py"):
             found = wrote.search(path.read_text())
-            assert found is None or path == root / "episodes" / "files.py", f"{path}: {found}; use episodes.files"
+            assert found is None or path == ROOT / "episodes" / "files.py", f"{path}: {found}; use episodes.files"

@@ -2,12 +2,38 @@
 
 from __future__ import annotations
 
+import os
+import select
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from episodes.importing.reading import Fault
+
+SILENCE = 60.0  # s in which a file's next piece has to come
+_TRIAL = Path(__file__).with_name("hdf5_trial.py")
+
+
+def require_readable(path: Path) -> None:
+    """Read the whole file once in another process; a Fault where HDF5's library crashes on it or does not come back."""
+    command = [sys.executable, "-P", str(_TRIAL), str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        try:
+            while select.select([process.stdout], [], [], SILENCE)[0]:
+                if not os.read(process.stdout.fileno(), 1 << 16):
+                    break
+            else:
+                raise Fault("damaged", "reading it does not come to an end")
+        except BaseException:
+            process.kill()
+            raise
+    if process.returncode < 0:
+        raise Fault("damaged", "HDF5's library crashes on it")
 
 
 def string(value: Any) -> str:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from episodes.frames import Frames, Pictures, block_length, fitted, fitted_facts
 from episodes.importing.convention import controller, require_gripper, robosuite_actions, seen
 from episodes.importing.facts import instruction_of, success_of
-from episodes.importing.hdf5 import array, at, matrix
+from episodes.importing.hdf5 import array, at, matrix, require_readable
 from episodes.importing.hdf5_layouts import Layout, instruction_in, layout_of, picture_size
 from episodes.importing.known import Draft, Drafts, Known, choose_cameras, make_spec, one_size, require_bounds, said
 from episodes.importing.reading import DatasetError, Fault, reading_source
@@ -38,6 +38,8 @@ def read_robomimic(path: Path, known: Known) -> tuple[EnvSpec, int, Drafts]:
         raise DatasetError(path, Fault("h5py", "HDF5 needs h5py")) from error
     if path.is_dir():
         raise DatasetError(path, Fault("format", "is a folder, not an HDF5 file"))
+    with reading_source(path):
+        require_readable(path)
     with reading_source(path), h5py.File(path, "r") as file:
         layout = layout_of(file, path)
         if missing := known.skip - set(layout.demos):

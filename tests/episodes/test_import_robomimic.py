@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 
 from episodes import SEGMENTS
-from episodes.importing import Known, import_dataset
+from episodes.importing import Known, hdf5, import_dataset
 from tests.helpers.commands import foresight
 from tests.helpers.foreign_datasets import TASKS, H, W, truths, write_robomimic
 
@@ -163,3 +165,44 @@ def test_a_missing_h5py_says_what_installs_it(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(ValueError, match=r"pip install foresight\[robomimic\]"):
         import_dataset(tmp_path / "d.hdf5", tmp_path / "s", LIFT)
+
+
+def endless(path: Path) -> None:
+    """Make the last object of the file's heap of texts one of no bytes: HDF5's library looks for its end for ever."""
+    content = bytearray(path.read_bytes())
+    at = content.index(b"GCOL") + 16
+    while number := int.from_bytes(content[at : at + 2], "little"):  # 0: what is free
+        assert number < 100
+        at += 16 + -(-int.from_bytes(content[at + 8 : at + 16], "little") // 8) * 8
+    content[at + 8 : at + 16] = bytes(8)
+    path.write_bytes(content)
+
+
+def test_a_file_whose_reading_has_no_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_robomimic(tmp_path / "d.hdf5", truths())
+    endless(tmp_path / "d.hdf5")
+    monkeypatch.setattr(hdf5, "SILENCE", 8.0)
+    with pytest.raises(ValueError, match=r"d\.hdf5: reading it does not come to an end; .*copy it from the original"):
+        import_dataset(tmp_path / "d.hdf5", tmp_path / "s", LIFT)
+
+
+def test_a_file_that_crashes_its_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the library of the day crashes on, it is not this process that it ends."""
+    write_robomimic(tmp_path / "d.hdf5", truths())
+    (tmp_path / "trial.py").write_text("import os; os.abort()")
+    monkeypatch.setattr(hdf5, "_TRIAL", tmp_path / "trial.py")
+    with pytest.raises(ValueError, match=r"d\.hdf5: HDF5's library crashes on it; .*copy it from the original"):
+        import_dataset(tmp_path / "d.hdf5", tmp_path / "s", LIFT)
+
+
+def test_the_trial_reads_what_lies_in_the_file(tmp_path: Path) -> None:
+    """Groups that hold one another, and arrays of which next to nothing is there, do not keep it."""
+    with h5py.File(tmp_path / "d.hdf5", "w") as file:
+        group = file.create_group("a/b")
+        group["again"] = file["a"]
+        group["elsewhere"] = h5py.ExternalLink("/etc/passwd", "x")
+        group.create_dataset("sparse", (10**10, 7), "f4", chunks=(1024, 7))
+        group["whole"] = np.zeros((5, 3))
+        group.attrs["text"] = "x"
+    done = subprocess.run([sys.executable, "-P", hdf5._TRIAL, tmp_path / "d.hdf5"], capture_output=True, timeout=60)
+    assert done.returncode == 0 and not done.stderr and 5 < len(done.stdout) < 40
