@@ -163,7 +163,7 @@ def test_a_missing_h5py_says_what_installs_it(tmp_path: Path, monkeypatch: pytes
 
     write_robomimic(tmp_path / "d.hdf5", truths())
     monkeypatch.setitem(sys.modules, "h5py", None)
-    with pytest.raises(ValueError, match=r"pip install foresight\[robomimic\]"):
+    with pytest.raises(ValueError, match=r"pip install -e '\.\[robomimic\]'"):
         import_dataset(tmp_path / "d.hdf5", tmp_path / "s", LIFT)
 
 
