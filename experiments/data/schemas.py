@@ -39,7 +39,7 @@ class ImportConfig:
     image_size: list[int] = field(default_factory=list)  # [H,W] or [N] pixels that pictures are fitted to, rest black
     tolerance: float = 0.5  # share of a frame that timestamps may be off
     skip: list[str] = field(default_factory=list)  # episodes of the source to leave out; bad: all that cannot be read
-    encoding: str = "png"  # of the store's pictures: png, mp4 or mp4_lossless
+    encoding: str = "png"  # of the store's pictures: png, mp4 lossless or mp4
     oxe: str | None = None  # an Open X-Embodiment data set: its conventions are known
     spec: str | None = None  # a JSON file of EnvSpec fields that the source does not say
 
