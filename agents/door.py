@@ -7,9 +7,12 @@ this machine (DNS rebinding) still says its own name as Host.
 from __future__ import annotations
 
 import ipaddress
+import time
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
+
+PINGS = 100  # control frames a second that a client may send
 
 
 def guard(host: str) -> Callable[[Any, Any], Any]:
@@ -27,6 +30,30 @@ def guard(host: str) -> Callable[[Any, Any], Any]:
         return connection.respond(HTTPStatus.OK, "OK\n") if request.path == "/healthz" else None
 
     return process_request
+
+
+def unflooded() -> Any:
+    """The connections of a `websockets` server, each ended where it sends more than PINGS control frames a second.
+
+    They are answered in the loop that all clients share, so that a flood of them would keep everybody else waiting.
+    """
+    from websockets.asyncio.server import ServerConnection
+    from websockets.frames import CTRL_OPCODES, Frame
+
+    class Connection(ServerConnection):
+        second, heard = 0.0, 0
+
+        def process_event(self, event: Any) -> None:
+            super().process_event(event)
+            if isinstance(event, Frame) and event.opcode in CTRL_OPCODES:
+                now = time.monotonic()
+                if now > self.second + 1.0:
+                    self.second, self.heard = now, 0
+                self.heard += 1
+                if self.heard > PINGS:
+                    self.transport.abort()
+
+    return Connection
 
 
 def named(host: str) -> str:

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from agents.door import guard
+from agents.door import guard, unflooded
 from agents.make import load_policy, policy_content
 from agents.requests import FirstSeeds, Refused, decode
 from agents.settings import INDICATORS, ServeConfig
@@ -94,6 +94,7 @@ class PolicyServer:
                 max_size=MAX_MESSAGE,
                 max_queue=1,  # messages of a client that are kept while another of it is answered
                 process_request=guard(self.host),
+                create_connection=unflooded(),
             ) as server:
                 if ready is not None:
                     ready(next(iter(server.sockets)).getsockname()[1])

@@ -8,6 +8,7 @@ import struct
 import threading
 import time
 import tracemalloc
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -198,6 +199,20 @@ def test_connections_that_ask_nothing_lock_nobody_out(policy: FlowPolicy) -> Non
             asked(first, request(t=1))
         assert asked(second, request(t=1)).shape == (4, SPEC.action_dim)
         assert len(idle) == 6
+
+
+def test_a_flood_of_pings_keeps_nobody_waiting(policy: FlowPolicy) -> None:
+    with Running(PolicyServer(policy, port=0)) as running:
+        healthy, hostile = opened(running), opened(running)
+        asked(healthy, request(0))
+        hostile.socket.settimeout(0.5)
+        with suppress(OSError):  # until it is cut, or nobody reads any more
+            for _ in range(100):
+                hostile.socket.sendall(b"\x89\x80\0\0\0\0" * 2000)
+        asked(healthy, request(1))
+        with pytest.raises(ConnectionClosed):
+            hostile.recv(timeout=1)
+        healthy.ping().wait(5)  # a few are answered
 
 
 def test_more_connections_than_a_server_can_bear_end_the_oldest(
