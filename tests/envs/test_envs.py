@@ -59,7 +59,7 @@ def test_a_missing_robosuite_names_the_extra() -> None:
         "try: gymnasium.make('foresight/Lift-v0')\nexcept ImportError as error: print(error)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert "pip install -e .[robosuite]" in done.stdout
+    assert "pip install -e '.[robosuite]'" in done.stdout
 
 
 @pytest.mark.filterwarnings("ignore:.*Box observation space.*infinity")
