@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from episodes.files import sync, writing
+from episodes.files import refuse_special, sync, writing
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,11 @@ class TrialLedger:
         self._rows: dict[str, dict[str, Any]] = {}
         self._end = 0  # bytes of whole lines
         try:
+            refuse_special(self.path)
             content = self.path.read_bytes() if self.path.exists() else b""
-        except OSError as error:
-            raise ValueError(f"{self.path}: cannot be read ({error.strerror}); choose another ledger") from error
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise ValueError(f"{self.path}: cannot be read ({reason}); choose another ledger") from error
         for number, line in enumerate(content.split(b"\n")[:-1], 1):  # what follows the last line's end is torn
             self._end += len(line) + 1
             try:

@@ -197,6 +197,13 @@ def _remove_if_left(path: Path) -> None:
         os.close(handle)
 
 
+def refuse_special(path: str | Path) -> None:
+    """A ValueError where `path` is there and no regular file: a pipe or a device would be read for ever."""
+    path = Path(path)
+    if path.exists() and not path.is_file():
+        raise ValueError("not a regular file")
+
+
 def refuse_link(path: str | Path, what: str) -> None:
     """A ValueError where `path` is a symbolic link: writing there would change what lies elsewhere."""
     if os.path.islink(path):

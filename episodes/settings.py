@@ -9,6 +9,9 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
 
+LAYERS = 1000
+"""What a file may ask for: they are built one by one, before their weights are missed."""
+
 
 def require(settings: Any, **ranges: tuple[float, float]) -> None:
     """Raise a ValueError naming the first setting that is not finite or lies outside its range [low, high]."""
@@ -66,5 +69,7 @@ def _value(kind: Any, value: Any, what: str) -> Any:
     elif kind is float and type(value) in (int, float):
         return float(value)
     elif kind in (bool, int, str) and type(value) is kind:
+        if kind is int and what.endswith(("blocks", "layers")) and value > LAYERS:
+            raise ValueError(f"{what} is {value}; at most {LAYERS} are built")
         return value
     raise ValueError(f"{what} is {value!r}, expected {getattr(kind, '__name__', kind)}")

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from episodes import lerobot_layout as layout
-from episodes.files import one_line
+from episodes.files import one_line, refuse_special
 from episodes.frames import blocks
 from episodes.types import EnvSpec, Episode
 
@@ -29,7 +29,11 @@ class named:
     def __init__(self, path: Path, remedy: str = "restore the file from a copy or record the episodes again") -> None:
         self.path, self.remedy = path, remedy
 
-    def __enter__(self) -> None: ...
+    def __enter__(self) -> None:
+        try:
+            refuse_special(self.path)
+        except (OSError, ValueError) as error:
+            self.__exit__(None, error, None)
 
     def __exit__(self, kind: Any, error: Any, _: Any) -> None:
         # A damaged file can make its parser raise anything; being short of memory is not the file's fault.

@@ -14,7 +14,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from episodes.files import one_line, write_atomic
+from episodes.files import one_line, refuse_special, write_atomic
+
+LONGEST = 16 << 20  # bytes of a config.json; read as json it takes a hundred times that
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
@@ -84,6 +86,9 @@ def load_config(folder: Path) -> dict[str, Any]:
     weights = folder / "model.safetensors"
     with reading_checkpoint(folder, "name another folder"):
         try:
+            refuse_special(folder / "config.json")
+            if (folder / "config.json").stat().st_size > LONGEST:
+                raise ValueError(f"longer than {LONGEST >> 20} MB")
             text = (folder / "config.json").read_bytes()
             config = json.loads(text)
         except (OSError, ValueError, RecursionError) as error:

@@ -15,8 +15,11 @@ from typing import Any
 import torch
 
 from episodes.files import one_line
+from episodes.settings import LAYERS
 from networks.hub import locate
 from networks.memory import require_memory
+
+_LAYERED = ("layers", "blocks", "depth")  # how the keys of a library's config end that count them
 
 SHOWN = 3
 """Keys of each kind that an error names; the rest are counted."""
@@ -53,6 +56,7 @@ def load_pretrained(
     shapes = read_header(folder, named)
     size = sum(math.prod(shape) for key, shape in shapes.items() if not key.startswith(tuple(unused)))
     require_memory(size * dtype.itemsize, "cpu", named, "use a machine with more memory or a smaller checkpoint")
+    require_depth(folder, len(shapes), named)
     try:
         model, info = cls.from_pretrained(
             folder,
@@ -70,6 +74,25 @@ def load_pretrained(
         raise ValueError(one_line(f"{named}: {line[:300]}; name a folder of a {cls.__name__}")) from error
     refuse(info, named, f"name a folder of a {cls.__name__}", unused)
     return model.eval()
+
+
+def require_depth(folder: Path, tensors: int, named: str) -> None:
+    """A ValueError where the config asks for more layers than there are tensors: the library would build them first."""
+    path = folder / "config.json"
+    if not path.is_file():
+        return  # the library says so
+    try:
+        waiting = [json.loads(path.read_bytes())]
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(one_line(f"{named}: config.json cannot be read ({error}); copy it again")) from None
+    while waiting:
+        value = waiting.pop()
+        items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+        for key, inside in items:
+            if str(key).endswith(_LAYERED) and type(inside) is int and inside > max(tensors, LAYERS):
+                told = f"{key}={inside}, there are {tensors} tensors"
+                raise ValueError(one_line(f"{named}: config.json says {told}; copy it again"))
+            waiting.append(inside)
 
 
 def refuse(info: dict[str, Any], named: str, remedy: str, unused: Sequence[str] = ()) -> None:

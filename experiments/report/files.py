@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from episodes.files import refuse_special
 from episodes.types import SEGMENTS
 
 Columns = dict[str, npt.NDArray[Any]]
@@ -104,15 +105,16 @@ def _is_number(value: Any) -> bool:
 
 def _text(path: Path) -> str:
     try:
+        refuse_special(path)
         return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise _bad(path, f"not readable as text ({error})") from error
 
 
 def _json(path: Path) -> Any:
     try:
         return json.loads(_text(path))
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise _bad(path, f"not JSON ({error})") from error
 
 
@@ -145,6 +147,7 @@ def _table(path: Path, columns: dict[str, type]) -> Columns:
     import pyarrow.parquet as pq
 
     try:
+        refuse_special(path)
         table = pq.read_table(path)
         missing = [name for name in columns if name not in table.column_names]
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -173,10 +176,10 @@ def _lines(path: Path) -> list[dict[str, Any]]:
             continue
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, RecursionError) as error:
             if number == len(lines):
                 break  # a run killed while writing leaves a last line without its end
-            raise _bad(path, f"line {number} is not JSON ({error.msg})") from error
+            raise _bad(path, f"line {number} is not JSON ({error})") from error
         if not isinstance(row, dict):
             raise _bad(path, f"line {number} is not an object")
         out.append(row)

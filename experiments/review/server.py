@@ -178,7 +178,7 @@ def make_server(review: Review, port: int = 0) -> ThreadingHTTPServer:
 
 
 def _bytes(path: Path) -> bytes | None:
-    return path.read_bytes() if path.exists() else None
+    return path.read_bytes() if path.is_file() else None
 
 
 def _plain(segment: Segment) -> dict[str, Any]:

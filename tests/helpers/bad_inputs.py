@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -46,7 +47,9 @@ from tests.helpers.damage import (
     npz_member,
     read_lines,
     remove,
+    replaced,
     resave,
+    safetensors,
     values,
     write,
 )
@@ -253,6 +256,12 @@ CASES = [
     Case("config with text for a number", "policy",
          lambda p: resave(p, lambda c: c["config"].update(width="8")), load_policy, "width is '8'"),
     Case("config without EnvSpec", "policy", lambda p: resave(p, lambda c: c.pop("spec")), load_policy, "spec"),
+    Case("config of endless layers", "policy",
+         lambda p: resave(p, lambda c: c["config"].update(blocks=10**9)), load_policy, "blocks is 1000000000; at most"),
+    Case("config of 20 MB", "policy", write("config.json", b"[" + b"0," * (10 << 20) + b"0]"), load_policy, "16 MB"),
+    Case("config nested deep", "policy", write("config.json", b"[" * 100_000), load_policy, "config.json"),
+    Case("weights whose facts are nested deep", "policy",
+         write("model.safetensors", safetensors({"foresight": "[" * 100_000})), load_policy, "model.safetensors"),
     Case("config with a wrong indicator", "policy",
          lambda p: resave(p, lambda c: c.update(indicator=7)), load_policy, "indicator is 7"),
     Case("policy of another EnvSpec", "policy", keep,
@@ -303,6 +312,39 @@ CASES = [
     Case("EnvSpec without a rate", "nothing", keep, lambda p: _spec(hz=float("nan")), "hz=nan"),
     Case("EnvSpec that is no json", "nothing", keep, lambda p: EnvSpec.from_json("[]"), "EnvSpec"),
 ]  # fmt: skip
+
+SPECIAL: dict[str, Callable[[Path], object]] = {
+    "a pipe": os.mkfifo,
+    "an endless device": lambda path: path.symlink_to("/dev/zero"),
+    "a folder": Path.mkdir,
+}
+"""What can lie where a file is expected; the first two can be read for ever."""
+for _what, _make in SPECIAL.items():
+    for _part, _name, _read in (
+        ("store", HEADER, read_store),
+        ("store", INDEX, read_store),
+        ("store", DATA, read_store),
+        ("store", FINAL, read_store),
+        ("labels", "l.parquet", read_labels),
+        ("values", "values.npz", read_values),
+        ("policy", "config.json", load_policy),
+        ("policy", "model.safetensors", load_policy),
+        ("latents", "config.json", read_latents),
+        ("resume", "r.safetensors", lambda p: load_tensors(p / "r.safetensors")),
+        ("ledger", "t.jsonl", read_ledger),
+        ("run", "run.json", read_facts),
+        ("run", "run.json", read_run),
+        ("decoded", "*/actions.npy", read_decoded),
+    ):
+        CASES.append(
+            Case(
+                f"{_part}: {_name} is {_what} ({_read.__name__})",
+                _part,
+                replaced(_name, _make),
+                _read,
+                Path(_name).stem,
+            )
+        )
 
 
 def _spec(**changes: Any) -> EnvSpec:

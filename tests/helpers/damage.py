@@ -29,6 +29,23 @@ def remove(name: str) -> Callable[[Path], Any]:
     return lambda path: (path / name).unlink()
 
 
+def replaced(pattern: str, make: Callable[[Path], object]) -> Callable[[Path], Any]:
+    """Something else in place of the file that matches."""
+
+    def damage(path: Path) -> None:
+        (file,) = path.glob(pattern)
+        file.unlink()
+        make(file)
+
+    return damage
+
+
+def safetensors(facts: dict[str, str]) -> bytes:
+    """A file without tensors, with facts about them."""
+    header = json.dumps({"__metadata__": facts}).encode()
+    return len(header).to_bytes(8, "little") + header
+
+
 def cut(name: str, share: float = 0.5) -> Callable[[Path], Any]:
     return lambda path: (path / name).write_bytes((raw := (path / name).read_bytes())[: int(share * len(raw))])
 

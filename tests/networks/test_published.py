@@ -129,12 +129,17 @@ SECOND = "diffusion_pytorch_model-00002-of-00003.safetensors"
             "is no index",
         ),
         (whole(lambda f: (f / "config.json").write_text("{")), "transformer"),
+        (whole(lambda f: (f / "config.json").write_text("[" * 100_000)), r"config\.json cannot be read"),
+        (
+            whole(lambda f: (f / "config.json").write_text('{"a": [{"num_layers": 1000000000}]}')),
+            r"config\.json says num_layers=1000000000, there are \d+ tensors",
+        ),
         (
             lambda f: ((f / "transformer").mkdir(), (f / "transformer" / "pytorch_model.bin").write_bytes(b"x")),
             r"no model\.safetensors or diffusion_pytorch_model\.safetensors .*there: pytorch_model\.bin",
         ),
     ],
-    ids=["missing", "unknown", "shape", "shard", "damaged", "index", "no index", "config", "pickle"],
+    ids=["missing", "unknown", "shape", "shard", "damaged", "index", "no index", "config", "deep", "endless", "pickle"],
 )
 def test_what_does_not_fit_is_refused_in_one_line(write: Any, said: str, tmp_path: Path) -> None:
     write(tmp_path)
