@@ -19,7 +19,7 @@ if not os.environ.get("MS_ASSET_DIR"):
     pytest.skip("MS_ASSET_DIR is not set: no SIMPLER assets here", allow_module_level=True)
 
 from envs.simpler.backend import drawing_error
-from envs.simpler.env import PROPRIO, GripperChanges, SimplerEnv, gripper_of
+from envs.simpler.env import PROPRIO, GripperChanges, SimplerEnv
 from envs.simpler.layout import Placement, Setup
 from envs.simpler.oracles import oracle
 from experiments.simpler.worker import Job, _session, run_job
@@ -82,7 +82,7 @@ def test_gripper_positions_do_what_changes_do(can):
     env = SimplerEnv("pick_coke_can", images=False, gripper="position")
     info, positions, _ = run(env, trial)
     env.close()
-    assert info["success"] and set(positions[:, 6]) == {-1.0, 1.0} and gripper_of(env.spec_) == "position"
+    assert info["success"] and set(positions[:, 6]) == {-1.0, 1.0} and env.spec_.gripper == "position"
     np.testing.assert_array_equal(GripperChanges().of(positions)[:, 6], changes[:, 6])
     with pytest.raises(ValueError, match="action_units"):
         env.spec_.require_same(can.spec_, "policy")
