@@ -14,6 +14,7 @@ the connection ends. There is no password: the server listens on this machine al
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 import traceback
 from bisect import insort
@@ -272,3 +273,7 @@ def run_all(config: DictConfig) -> None:
     except OSError as error:
         place = f"{settings.host}:{settings.port}"
         raise ValueError(f"{place}: {error.strerror or error}; choose another port or host") from error
+
+
+if __name__ == "__main__":
+    sys.exit("agents.serve is now: foresight serve FOLDER port=8000")

@@ -43,7 +43,9 @@ def key_values(command: Command, words: Sequence[str]) -> list[str]:
         if bare:
             result = [w for w in result if w not in operands] + [f"{command.operand}=[{','.join(map(quoted, bare))}]"]
     elif len(operands) > 1:
-        raise ValueError(f"{operands[1]}: {command.operand} is given twice; one word without a key is enough")
+        word = operands[1].partition("=")[2]
+        one = f"one word may stand without its key, the {command.operand}"
+        raise ValueError(f"{word}: {one}; write KEY={word} (foresight {command.name} --help)")
     return [readable(word) for word in result]
 
 
