@@ -150,6 +150,7 @@ class MethodStudyOptions:
     )  # RECAP's policy on the first value acting with these: none, negative
     iterations: int = 1  # more: also RECAP on the first value that adds its own rollouts, a row per iteration
     corrections: bool = False  # and once more with the oracle's corrections in those rollouts
+    same_rollouts: list[str] = field(default_factory=list)  # methods trained on what RECAP's last iteration had read
     fine_tune: int = (
         0  # steps of every arm from the data seed's cloned policy (policy.training.steps); 0: each from scratch
     )
@@ -157,6 +158,10 @@ class MethodStudyOptions:
 
     def __post_init__(self) -> None:
         require(self, iterations=(1, inf), fine_tune=(0, inf))
+        if self.same_rollouts and self.iterations == 1:
+            raise ValueError(
+                f"study.same_rollouts={self.same_rollouts}: one iteration has no rollouts; add study.iterations=3"
+            )
         if unknown := [token for token in self.tokens if token not in TOKENS]:
             raise ValueError(f"study.tokens={unknown}: choose from {', '.join(TOKENS)}")
 

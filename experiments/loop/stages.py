@@ -199,6 +199,7 @@ class ArmJob:
     folder: Path
     policy_of: Path | None = None  # folder of the finished arm whose policy is tested with this arm's token
     start: Path | None = None  # folder of a saved policy that every iteration's training starts from
+    data_of: Path | None = None  # folder of the finished arm whose demonstrations, rollouts and values are read
 
 
 def make_actor(folder: Path, device: str, indicator: int | None, envs: Sequence[Any]) -> Policy:
@@ -251,6 +252,8 @@ def train_policy(
 def run_arm(job: ArmJob) -> list[dict[str, Any]]:
     """Train and evaluate one arm; one row per evaluated episode of each iteration, from its trial ledgers."""
     settings, arm, folder = job.settings, job.arm, job.folder
+    if job.data_of is not None:
+        return _on_rollouts(job, job.data_of)
     tested_folder = folder if job.policy_of is None else job.policy_of
     iterations = range(arm.iterations if job.policy_of is None else 1)
     if job.policy_of is not None or all(_has_tested(settings, folder, k) for k in iterations):
@@ -284,6 +287,16 @@ def run_arm(job: ArmJob) -> list[dict[str, Any]]:
         k = step.iteration
         rows += _tested(settings, arm, k, folder / f"policy-{k}", folder)
     return rows
+
+
+def _on_rollouts(job: ArmJob, data_of: Path) -> list[dict[str, Any]]:
+    """Train once on everything that the last iteration of another arm had read, with its values, and evaluate."""
+    settings, arm, folder, k = job.settings, job.arm, job.folder, job.arm.iterations - 1
+    if not _has_tested(settings, folder, k):
+        store = EpisodeStore.open(data_of / "store")
+        values = load_values(data_of / f"value-{k}" / "values.npz")
+        train_policy(settings, store, labeller(arm.method)(store, values, settings.labeller), folder, k, job.start)
+    return _tested(settings, arm, k, folder / f"policy-{k}", folder)
 
 
 def _has_tested(settings: RecapSimConfig, folder: Path, k: int) -> bool:

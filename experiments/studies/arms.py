@@ -20,10 +20,12 @@ class Arm:
     corrections: bool = False  # in those, the scripted oracle takes over from a policy that has stalled
     shuffled: bool = False  # control: the labels permuted within each phase
     token: str = ""  # control: negative or none; the policy is that of the arm without it
+    rollouts_of: str = ""  # control: trained once, on all that the last iteration of this method had read
 
     @property
     def name(self) -> str:
         """The arm in files and tables, for example recap+viva@2+corrections."""
         parts = [self.method, self.value, "shuffled" if self.shuffled else "", self.token]
         later = f"@{self.iterations}" if self.iterations > 1 else ""
-        return "+".join(filter(None, parts)) + later + ("+corrections" if self.corrections else "")
+        rollouts = f"+rollouts_of_{self.rollouts_of}" if self.rollouts_of else ""
+        return "+".join(filter(None, parts)) + later + ("+corrections" if self.corrections else "") + rollouts

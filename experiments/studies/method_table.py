@@ -39,6 +39,16 @@ PLAIN_QUESTIONS = (
     ("corrections in the second iteration", "recap+viva@2+corrections", "recap+viva@2"),
     ("a third iteration of RECAP, without corrections", "recap+viva@3", "recap+viva"),
     ("a third iteration of RECAP, with corrections", "recap+viva@3+corrections", "recap+viva"),
+    (
+        "a third iteration of RECAP against filtering on the same rollouts",
+        "recap+viva@3",
+        "filtered_bc+viva@3+rollouts_of_recap",
+    ),
+    (
+        "a third iteration of RECAP against the successes of the same rollouts",
+        "recap+viva@3",
+        "success_bc@3+rollouts_of_recap",
+    ),
     ("the negative token against the positive one", "recap+viva+negative", "recap+viva"),
     ("no token against the positive one", "recap+viva+none", "recap+viva"),
 )
@@ -82,7 +92,7 @@ def _lines(about: dict[str, Any], rows: Sequence[dict[str, Any]]) -> dict[str, l
 
     The first iteration of an arm with several is the arm without them, which has a cell of its own.
     """
-    arm = Arm(**{f.name: about[f.name] for f in fields(Arm)})
+    arm = Arm(**{f.name: about[f.name] for f in fields(Arm) if f.name in about})
     lines: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         k = row.get("iteration", 0) + 1

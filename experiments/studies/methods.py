@@ -34,7 +34,7 @@ def planned(settings: MethodStudyConfig) -> list[Arm]:
         raise ValueError(
             f"study.values={unknown}: choose from {', '.join(settings.values)}, or add +valuefn@values.mine=viva_tiny"
         )
-    for method in (*study.plain, *study.methods, *study.shuffled):
+    for method in (*study.plain, *study.methods, *study.shuffled, *study.same_rollouts):
         labeller(method)
     arms = [Arm(method) for method in study.plain]
     arms += [Arm(method, value) for value in study.values for method in study.methods]
@@ -45,6 +45,10 @@ def planned(settings: MethodStudyConfig) -> list[Arm]:
         if study.iterations > 1:
             helped = (False, True) if study.corrections else (False,)
             arms += [Arm("recap", first), *(Arm("recap", first, study.iterations, help_) for help_ in helped)]
+            arms += [
+                Arm(method, "" if method in study.plain else first, study.iterations, rollouts_of="recap")
+                for method in study.same_rollouts
+            ]
     return list(dict.fromkeys(arms))
 
 
@@ -109,16 +113,18 @@ def arm_job(
     settings: MethodStudyConfig, arm: Arm, store: EpisodeStore, values: Path, start: Path | None = None
 ) -> ArmJob:
     """What one process needs to run the arm, in a folder of its own."""
-    folder, policy_of = _place(settings, arm), None
+    folder, policy_of, data_of = _place(settings, arm), None, None
     if arm.token:
         policy_of = _place(settings, replace(arm, token=""))
-    if arm.iterations > 1:
+    if arm.rollouts_of:
+        data_of = _place(settings, Arm(arm.rollouts_of, settings.study.values[0], arm.iterations))
+    elif arm.iterations > 1:
         share_first_iteration(_place(settings, replace(arm, iterations=1, corrections=False)), folder)
     mine = arm_settings(settings, arm)
     if start is not None:
         training = replace(mine.policy.training, steps=settings.study.fine_tune)
         mine = replace(mine, policy=replace(mine.policy, training=training))
-    return ArmJob(mine, arm, values, store.path, folder, policy_of, start)
+    return ArmJob(mine, arm, values, store.path, folder, policy_of, start, data_of)
 
 
 def made(job: ArmJob) -> dict[str, Any]:
@@ -132,7 +138,8 @@ def made(job: ArmJob) -> dict[str, Any]:
 def waves(arms: Sequence[Arm]) -> list[list[Arm]]:
     """The arms in groups that can run together: those that begin with another's policy come after it."""
     first = [arm for arm in arms if arm.iterations == 1 and not arm.token]
-    return [wave for wave in (first, [arm for arm in arms if arm not in first]) if wave]
+    last = [arm for arm in arms if arm.rollouts_of]
+    return [wave for wave in (first, [arm for arm in arms if arm not in first + last], last) if wave]
 
 
 def _place(settings: MethodStudyConfig, arm: Arm) -> Path:

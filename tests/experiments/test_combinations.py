@@ -7,6 +7,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from envs import TASKS
+from episodes.labels import Labels
 from experiments.bench import schemas as bench_schemas
 from experiments.loop import recap as recap_sim
 from experiments.loop import schemas
@@ -88,6 +89,7 @@ def test_method_study_leaves_cells_and_skips_them(place: Path, capsys: pytest.Ca
     few = ["rollouts=1", "values.viva.training.steps=2", "values.viva.shifted_copies=1", *POLICIES["flow_tiny"]]
     few += ["study.methods=[awr]", "study.values=[viva]", "study.plain=[bc]", "study.iterations=2"]
     few += ["study.shuffled=[awr]", "study.tokens=[none]", "study.corrections=true", "study.fine_tune=1"]
+    few += ["study.same_rollouts=[awr,bc]"]
     paths = [f"runs={place}/study", f"cache={place}/cache", f"study.results={place}/results"]
     config = compose("method_study", ["task=reach", *small, *few, *paths])
     method_study.run_all(config)
@@ -95,13 +97,17 @@ def test_method_study_leaves_cells_and_skips_them(place: Path, capsys: pytest.Ca
     assert cells == {
         "bc", "awr+viva", "awr+viva+shuffled", "recap+viva", "recap+viva+none",
         "recap+viva@2", "recap+viva@2+corrections", "value-viva",
+        "awr+viva@2+rollouts_of_recap", "bc@2+rollouts_of_recap",
     }  # fmt: skip
-    assert "7 of 7 cells" in capsys.readouterr().out
+    assert "9 of 9 cells" in capsys.readouterr().out
     method_study.run_all(config)
     assert "cells to run" not in capsys.readouterr().out
     with pytest.raises(ValueError, match=r"policy.training.steps=2, now 3"):
         method_study.run_all(compose("method_study", ["task=reach", *small, *few, *paths, "policy.training.steps=3"]))
     table = (place / "results" / "table.md").read_text()
+    (labels,) = (place / "study").glob("method_study/reach-seed97/awr+viva@2+rollouts_of_recap-*/labels-1.parquet")
+    (demonstrations,) = (place / "study").glob("method_study/reach-seed97/awr+viva-*/labels-0.parquet")
+    assert len(Labels.load(labels).episodes) == len(Labels.load(demonstrations).episodes) + 1, "a rollout is read, too"
     with pytest.raises(ValueError, match=r"labeller.keep=0.6, now 0.9"):
         method_study.run_all(compose("method_study", ["task=reach", *small, *few, *paths, "labeller.keep=0.9"]))
     assert (place / "results" / "table.md").read_text() == table, "no new command above old numbers"
