@@ -203,7 +203,8 @@ class EpisodeStore(Episodes):
         """Add episodes as one commit and return their episode indices; on any error nothing is added.
 
         Episodes are written as they are drawn from the iterable, and pictures that are Frames block by block, so that
-        neither need fit in memory. reject: is told of an episode that cannot be stored, which is left out.
+        neither need fit in memory. reject: is told of an episode that cannot be stored and why; it is left out, or the
+        append fails with what `reject` raises.
         Errors: an episode that does not fit the EnvSpec, or numbers that are not finite, is a ValueError naming it; so
         is a store that is not open for writing.
         """
@@ -266,7 +267,7 @@ class EpisodeStore(Episodes):
                 check_episode(episode, self._spec, f"{self._path}: episode {i} (seed {episode.provenance.seed})")
                 made = EncodedEpisode(self._path, episode, self._spec, self._encoding, i)
             except ValueError as error:
-                if reject is None or isinstance(error.__cause__, OSError):  # a full disk is not the episode's fault
+                if reject is None:
                     raise
                 reject(episode, error)
                 continue

@@ -17,7 +17,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from episodes.importing.convention import seen
 from episodes.importing.known import Draft, Drafts
+from episodes.importing.reading import Fault, reading_source
 from episodes.types import EnvSpec, Episode
 
 ROTATIONS = ("euler_xyz", "rotation_vector")
@@ -76,6 +78,10 @@ def converted(spec: EnvSpec, drafts: Drafts, fields: Mapping[str, Any]) -> tuple
 
     def rewritten(draft: Draft) -> Episode:
         episode = draft.make()
+        with reading_source(draft.place, f"episode {draft.number}"):
+            if seen([(episode.actions, episode.proprio)]) == "absolute":
+                said = "displacements are to be converted, its actions follow the state's first three numbers (poses)"
+                raise Fault("conversion", said)
         return replace(episode, actions=convert_actions(episode.actions, spec, target))
 
     return target, (replace(draft, make=partial(rewritten, draft)) for draft in drafts)

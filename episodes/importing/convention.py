@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from math import inf
 from typing import Any
 
@@ -17,31 +18,49 @@ _ABSOLUTE = ("x", "y", "z", "rx", "ry", "rz", "gripper")
 _UNITS = ("m",) * 3 + ("rad",) * 3
 _CLEAR = 0.9  # a correlation from which the arrays speak for themselves
 _AGAINST = 0.5
+_CHANCE = 4.0  # standard deviations (of Fisher's z) that a correlation of unrelated numbers does not reach
 
 
-def controller(kwargs: dict[str, Any]) -> tuple[str, bool]:
-    """The arm's controller of robosuite and whether its actions are absolute: 1.4's flat config, or 1.5's by parts."""
+@dataclass(frozen=True)
+class Controller:
+    """A robosuite controller: its type, whether its actions are poses to reach, and the range its inputs have."""
+
+    kind: str = ""
+    absolute: bool = False
+    low: float = -1.0
+    high: float = 1.0
+
+
+def controller(kwargs: dict[str, Any]) -> Controller:
+    """The arm's controller: 1.4's flat config (or the first of several), or 1.5's by parts."""
     config = kwargs.get("controller_configs")
+    config = config[0] if isinstance(config, list) and config else config
     config = config if isinstance(config, dict) else {}
     parts = config.get("body_parts")
     arm = parts.get("right", parts.get("arms")) if isinstance(parts, dict) else config
     if isinstance(arm, dict) and isinstance(arm.get("right"), dict):
         arm = arm["right"]
     if not isinstance(arm, dict):
-        return "", False
-    return str(arm.get("type")), arm.get("control_delta") is False or arm.get("input_type") == "absolute"
+        return Controller()
+    low, high = arm.get("input_min", -1), arm.get("input_max", 1)
+    if not all(type(x) in (int, float) for x in (low, high)) or not low < high:  # one for each input: none for all
+        low, high = -inf, inf
+    absolute = arm.get("control_delta") is False or arm.get("input_type") == "absolute"
+    return Controller(str(arm.get("type")), absolute, float(low), float(high))
 
 
-def robosuite_actions(kind: str, absolute: bool, n: int) -> dict[str, Any]:
-    """EnvSpec fields of n actions for a robosuite controller: in [-1, 1] as shares of a step, or poses in m and rad."""
-    pose = kind == "OSC_POSE" and n == 7
-    told: dict[str, Any] = {"gripper_close": 1.0}
-    if absolute:
-        told |= {"action_low": (-inf,) * (n - 1) + (-1.0,), "action_high": (inf,) * (n - 1) + (1.0,)}
-        if pose:
-            told["action_units"] = (*_UNITS, "-1 opens, +1 closes")
-    else:
-        told |= {"action_low": (-1.0,) * n, "action_high": (1.0,) * n}
+def robosuite_actions(arm: Controller, absolute: bool, n: int) -> dict[str, Any]:
+    """EnvSpec fields of n actions for a robosuite controller: shares of a step in its range, or poses in m and rad."""
+    pose = arm.kind == "OSC_POSE" and n == 7
+    hand = arm.kind == "OSC_POSE" and n == 6  # an arm without a gripper
+    low, high = (-inf, inf) if absolute else (arm.low, arm.high)
+    told: dict[str, Any] = {
+        "action_low": (low,) * n if hand else (*(low,) * (n - 1), -1.0),
+        "action_high": (high,) * n if hand else (*(high,) * (n - 1), 1.0),
+        "gripper_close": 0.0 if hand else 1.0,
+    }
+    if pose and absolute:
+        told["action_units"] = (*_UNITS, "-1 opens, +1 closes")
     if pose:
         told |= {"action_names": _ABSOLUTE if absolute else _DELTA, "rotation": "rotation_vector"}
     return told
@@ -89,7 +108,10 @@ def require_gripper(pairs: Iterable[tuple[Array, Array]], close: float) -> None:
 
 
 def _correlation(a: Array, b: Array) -> float:
+    """The correlation of two series of numbers; 0 where so few may show it by chance."""
     x, y = np.asarray(a, np.float64).ravel(), np.asarray(b, np.float64).ravel()
     if len(x) < 8 or x.std() < 1e-9 or y.std() < 1e-9:
         return 0.0
-    return float(np.corrcoef(x, y)[0, 1])
+    r = float(np.corrcoef(x, y)[0, 1])
+    z = np.arctanh(min(abs(r), 1 - 1e-9)) * np.sqrt(len(x) - 3)
+    return r if z > _CHANCE else 0.0

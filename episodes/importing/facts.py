@@ -18,7 +18,8 @@ from episodes.importing.reading import Fault, read_text, reading_source
 SUCCESS = ("next.success", "is_success", "success", "is_episode_successful", "episode_success")
 """Columns that say by themselves whether an episode succeeded (in any of its rows)."""
 
-_RULE = re.compile(r"@(?P<name>[^<>=]+?)\s*(?:(?P<sign>>=|<=|>|<)\s*(?P<number>-?\d+(?:\.\d+)?))?")
+_NUMBER = r"-?(?:\d+\.?\d*|\.\d+)(?:e-?\d+)?"
+_RULE = re.compile(rf"@(?P<name>[^<>=]+?)\s*(?:(?P<sign>>=|<=|>|<)\s*(?P<number>{_NUMBER}))?")
 _YES, _NO = ("yes", "true", "1", "success"), ("no", "false", "0", "failure")
 Column = Callable[[str], Any]
 """name -> the values of one episode (an array, one value, or None where the source has no such column)."""
@@ -73,28 +74,55 @@ def success_of(
         return bool(given[number]), {}
     if isinstance(given, str):
         return _by_rule(given, column, names), {}
-    own = next((name for name in SUCCESS if column(name) is not None), None)
-    if own is None and given is None:
+    own = {name: told for name in SUCCESS if (told := _told(name, column(name))) is not None}
+    if len(set(own.values())) > 1:
+        raise Fault("success_contradicts", ", ".join(f"{n} says {'yes' if told else 'no'}" for n, told in own.items()))
+    if not own and given is None:
         raise Fault("success", f"does not say whether it succeeded (no {SUCCESS[0]}, its columns are {said(names())})")
-    if own is None:
+    if not own:
         return bool(given), {}
-    told = any_true(column(own))
-    return told, {"success_not_used": own} if given is not None and given != told else {}
+    name, told = next(iter(own.items()))
+    return told, {"success_not_used": name} if given is not None and given != told else {}
 
 
-def any_true(values: Any) -> bool:
-    return bool((np.asarray(values, np.float64) > 0).any())
+def _told(name: str, values: Any) -> bool | None:
+    """Whether a column says yes in any row; None where it is absent or has nothing but missing values."""
+    if values is None:
+        return None
+    found = {_yes_or_no(name, value) for value in set(np.atleast_1d(values).tolist())} - {None}
+    return any(found) if found else None
+
+
+def _yes_or_no(name: str, value: Any) -> bool | None:
+    value = value.decode() if isinstance(value, bytes) else value
+    if value is None or value != value:
+        return None
+    if isinstance(value, str) and value.strip().lower() in _YES + _NO:
+        return value.strip().lower() in _YES
+    if isinstance(value, str) or value not in (-1, 0, 1):
+        raise Fault("success_values", f"{name} has the value {value!r}, neither yes nor no")
+    return bool(value > 0)
 
 
 def _by_rule(rule: str, column: Column, names: Callable[[], list[str]]) -> bool:
     parts = _RULE.fullmatch(rule)
     assert parts is not None, "resolved() has checked it"
-    values = column(parts["name"])
+    name = parts["name"]
+    try:
+        values = column(name)
+    except Fault as error:
+        raise Fault("success_column", str(error)) from None
     if values is None:
-        raise Fault("success_column", f"has no column {parts['name']!r}; its columns are {said(names())}")
-    numbers = np.asarray(values, np.float64)
+        raise Fault("success_column", f"has no column {name!r}; its columns are {said(names())}")
     if parts["sign"] is None:
-        return any_true(numbers)
+        told = _told(name, values)
+        if told is None:
+            raise Fault("success_values", f"{name} has no value in this episode")
+        return told
+    try:
+        numbers = np.asarray(values, np.float64)
+    except (TypeError, ValueError):
+        raise Fault("success_column", f"{name} holds texts, which {rule!r} cannot compare") from None
     compare: dict[str, Any] = {">": np.greater, ">=": np.greater_equal, "<": np.less, "<=": np.less_equal}
     return bool(compare[parts["sign"]](numbers, float(parts["number"])).any())
 
@@ -106,7 +134,7 @@ def instruction_of(known: Known, number: int, column: Column, own: Callable[[], 
     """
     given = known.instruction
     if given is None:
-        return own(), {}
+        return _written(own()), {}
     if isinstance(given, Mapping):
         if number not in given:
             raise Fault("csv", f"the given instructions have no episode {number}")
@@ -117,12 +145,23 @@ def instruction_of(known: Known, number: int, column: Column, own: Callable[[], 
             raise Fault("instruction", f"has no column {given[1:]!r}")
         several = sorted({str(v.decode() if isinstance(v, bytes) else v) for v in np.atleast_1d(values).tolist()})
         if len(several) != 1:
-            raise Fault("instruction", f"{given[1:]} has {len(several)} texts in this episode, one is needed")
+            raise Fault("episode_instruction", f"{given[1:]} has {len(several)} texts in this episode, one is needed")
         text = several[0]
     else:
         text = given
     try:
-        before = own()
+        before = _written(own())
     except Fault:
         return str(text), {}
     return str(text), {} if before == text else {"source_instruction": before}
+
+
+def _written(text: str) -> str:
+    """The text, if it says something that a file can hold."""
+    if not text.strip():
+        raise Fault("episode_instruction", "its instruction is empty")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise Fault("episode_instruction", f"its instruction {text!r} has no UTF-8 form") from None
+    return text

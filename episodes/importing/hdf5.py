@@ -92,4 +92,4 @@ def matrix(values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     if values.ndim > 2:
         raise Fault("vector", f"an array of shape {values.shape} is not one vector a frame")
     with np.errstate(over="ignore"):
-        return values.reshape(len(values), -1).astype(np.float32)
+        return values.reshape(len(values), int(np.prod(values.shape[1:]))).astype(np.float32)

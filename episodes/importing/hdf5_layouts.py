@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from episodes.importing.hdf5 import at, group, string
+from episodes.importing.known import said
 from episodes.importing.reading import Fault, json_object, read_json
 
 _STATES = (  # which vectors make the proprioception, the first set that is there
@@ -17,7 +20,6 @@ _STATES = (  # which vectors make the proprioception, the first set that is ther
     ("joint_pos",),
 )
 _SUFFIXES = ("_image", "_rgb")
-_NO_COLOUR = ("depth", "segmentation", "normal")
 
 
 @dataclass(frozen=True)
@@ -52,29 +54,26 @@ def layout_of(file: Any, path: Path) -> Layout:
     trajectories = {int(n[5:]): n for n in file if re.fullmatch(r"traj_\d{1,9}", n)}
     if trajectories:
         return _maniskill(file, dict(sorted(trajectories.items())), path)
-    raise Fault("format", f"has neither data/demo_K nor traj_K, only {', '.join(sorted(file)[:5]) or 'nothing'}")
+    raise Fault("hdf5_layout", f"has neither data/demo_K nor traj_K, only {said(sorted(file)[:5])}")
 
 
 def _demos(data: Any) -> Layout:
-    numbers = sorted(int(name[5:]) for name in data if re.fullmatch(r"demo_\d{1,9}", name))
-    if not numbers:
-        raise Fault("format", "has no data/demo_K")
-    demos = {number: f"data/demo_{number}" for number in numbers}
+    demos = {int(n[5:]): f"data/{n}" for n in data if re.fullmatch(r"demo_\d{1,9}", n)}
+    if not demos:
+        raise Fault("hdf5_layout", f"has no data/demo_K, only data/{said(list(data)[:5])}")
+    demos = dict(sorted(demos.items()))
+    name = next(iter(demos.values())).removeprefix("data/")
     env = json_object(string(data.attrs.get("env_args", "{}")))
-    first = group(data, f"demo_{numbers[0]}")
+    first = group(data, name)
     if "obs" not in first:
         if "states" in first and "next_obs" not in first:
-            raise Fault("raw_robosuite", f"demo_{numbers[0]} has no obs, only {', '.join(sorted(first))}")
+            raise Fault("raw_robosuite", f"{name} has no obs, only {', '.join(sorted(first))}")
         raise KeyError("obs")
     obs = group(first, "obs")
-    cameras = {}
-    for key in obs:
-        if any(word in key.lower() for word in _NO_COLOUR):
-            continue
-        name = next((key.removesuffix(suffix) for suffix in _SUFFIXES if key.endswith(suffix)), None)
-        if name is not None or (getattr(obs[key], "shape", ())[-1:] == (3,) and obs[key].ndim == 4):
-            cameras[name or key] = f"obs/{key}"
-    if not cameras and "states" in first and not any(getattr(v, "ndim", 0) == 4 for v in obs.values()):
+    keys = [key for key in obs if key.endswith(_SUFFIXES) or (_dims(obs[key]) == 4 and obs[key].shape[-1] == 3)]
+    names = [key.removesuffix("_image").removesuffix("_rgb") for key in keys]
+    cameras = {n if names.count(n) == 1 else k: f"obs/{k}" for n, k in zip(names, keys, strict=True)}
+    if not cameras and "states" in first and not any(_dims(v) == 4 for v in obs.values()):
         raise Fault("raw_robosuite", "its obs have no pictures")
     state = next((names for names in _STATES if all(name in obs for name in names)), ())
     if not state and any(name in obs for name in _STATES[0]):
@@ -85,7 +84,7 @@ def _demos(data: Any) -> Layout:
 def _maniskill(file: Any, trajectories: dict[int, str], path: Path) -> Layout:
     first = group(file, next(iter(trajectories.values())))
     found = {}
-    if "obs" in first and "sensor_data" in group(first, "obs"):
+    if "obs" in first and _dims(first["obs"]) is None and "sensor_data" in group(first, "obs"):
         sensors = group(group(first, "obs"), "sensor_data")
         found = {name: f"obs/sensor_data/{name}/rgb" for name in sensors if "rgb" in group(sensors, name)}
     if not found:
@@ -109,11 +108,20 @@ def _sidecar(path: Path) -> dict[str, Any]:
     return {"env_name": info.get("env_id", "unknown"), "env_kwargs": kwargs | ({"control_freq": rate} if rate else {})}
 
 
+def _dims(member: Any) -> int | None:
+    """The number of axes of an array; None of a group."""
+    return getattr(member, "ndim", None)
+
+
 def picture_size(demo: Any, path: str) -> tuple[int, int]:
-    """(H, W) of the pictures at a path of a demonstration."""
-    shape = at(demo, path).shape
-    if len(shape) != 4 or shape[3] != 3:
-        raise Fault("not_rgb", f"{path.split('/')[-1]} has shape {shape}, expected (T, H, W, 3)")
+    """(H, W) of the pictures at a path of a demonstration; a Fault where they are not uint8 (T, H, W, 3)."""
+    pictures = at(demo, path)
+    shape = pictures.shape
+    what = f"{path.removesuffix('/rgb').split('/')[-1]} is {pictures.dtype} {shape}, expected uint8 (T, H, W, 3)"
+    if len(shape) == 3 or shape[3:] == (1,):
+        raise Fault("not_rgb", what)
+    if len(shape) != 4 or shape[3] != 3 or pictures.dtype != np.uint8:
+        raise Fault("array", what)
     return int(shape[1]), int(shape[2])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -61,6 +62,7 @@ class Draft:
 
 
 Drafts = Iterator[Draft]
+_COLOURLESS = re.compile("depth|disparity|segmentation|(^|[^a-z])(seg|normals?)([^a-z]|$)", re.IGNORECASE)
 
 
 def make_spec(known: Known, **found: Any) -> EnvSpec:
@@ -117,13 +119,19 @@ def require_bounds(known: Known, spec: EnvSpec, actions: npt.NDArray[Any]) -> No
 def choose_cameras(known: Known, found: Mapping[str, str]) -> list[str]:
     """The cameras to import, in the dataset's order; a wanted one that is missing, or none at all, is a Fault.
 
-    found: {camera name: its key in the dataset}; either is understood.
+    found: {camera name: its key in the dataset}; either is understood. Those that are no colour pictures by their names
+    (depth, segmentation, normals) are imported only where they are wanted by name.
     """
     wanted = None if known.cameras is None else set(known.cameras)
     called = {name: {name, key, key.split("/")[-1]} for name, key in found.items()}
     if wanted is not None and (missing := sorted(wanted.difference(*called.values()))):
         raise Fault("camera" if found else "no_pictures", f"no camera {missing[0]!r}; it has {said(found)}")
-    cameras = [name for name in found if wanted is None or wanted & called[name]]
+    if wanted is None:
+        cameras = [name for name in found if not _COLOURLESS.search(name)]
+    else:
+        cameras = [name for name in found if wanted & called[name]]
+    if not cameras and found:
+        raise Fault("colourless", f"{said(found)} are no colour pictures by their names")
     if not cameras:
         raise Fault("no_pictures", "no camera images")
     if bad := [name for name in cameras if not name or "/" in name]:

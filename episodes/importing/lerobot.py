@@ -21,9 +21,9 @@ from episodes.importing.facts import instruction_of, success_of
 from episodes.importing.known import Draft, Drafts, Known, choose_cameras, make_spec, one_size, require_bounds, said
 from episodes.importing.lerobot_features import cameras, image_size, vector_names, vectors_in
 from episodes.importing.lerobot_meta import Meta, Source, read_meta
-from episodes.importing.lerobot_rows import Rows, scalars, vectors
+from episodes.importing.lerobot_rows import Rows, require_clock, scalars, vectors
 from episodes.importing.pictures import decoded, from_path
-from episodes.importing.reading import Fault, reading_source
+from episodes.importing.reading import DatasetError, Fault, reading_source
 from episodes.types import SEGMENTS, EnvSpec, Episode, Provenance
 from episodes.video import frames_near, pixel_format
 
@@ -47,6 +47,9 @@ def read_lerobot(root: Path, known: Known) -> tuple[EnvSpec, int, Drafts]:
     Errors (ValueError): malformed metadata at once; a malformed episode when it is made or its pictures are drawn.
     """
     info = root / "meta" / "info.json"
+    if known.actions is not None:
+        said_ = f"a LeRobotDataset does not say what its actions are, actions={known.actions} names nothing in it"
+        raise DatasetError(info, Fault("not_asked", said_))
 
     def images(features: dict[str, Any]) -> list[str]:
         with reading_source(info):
@@ -79,7 +82,7 @@ def read_lerobot(root: Path, known: Known) -> tuple[EnvSpec, int, Drafts]:
             hz=meta.fps,
             max_steps=max(max(source.length - 1 for source in taken), 1),
         )
-    rows = Rows(["frame_index", "timestamp", "task_index", action, *state])
+    rows = Rows(["frame_index", "timestamp", action, *state])
     make = partial(_episode, meta, spec, known, rows, choice)
     return spec, len(taken), (Draft(s.index, str(s.data), partial(make, s)) for s in taken)
 
@@ -89,6 +92,8 @@ def _state(features: dict[str, Any], known: Known) -> tuple[str, ...]:
     state = known.state or next((s for s in STATES if all(key in features for key in s)), None)
     if state is None:
         raise Fault("state", f"has no feature 'observation.state' or 'state'; its vectors are {said(vectors)}")
+    if len(set(state)) != len(state):
+        raise Fault("state", f"state={list(state)} names a vector twice; its vectors are {said(vectors)}")
     if missing := [key for key in state if key not in features]:
         raise Fault("state", f"has no feature {missing[0]!r}; its vectors are {said(vectors)}")
     return state
@@ -108,20 +113,16 @@ def _episode(meta: Meta, spec: EnvSpec, known: Known, rows: Rows, choice: _Choic
     frames = len(table)
     with reading_source(source.data, f"episode {source.index}"):
         if frames < 2:
-            raise Fault("short", "has 1 frame; 2 are needed, the last is the final observation")
-        at = scalars(table, "timestamp")
+            raise Fault("short", f"has {frames} frames; 2 are needed, the last is the final observation")
         if (scalars(table, "frame_index") != np.arange(frames)).any():
             raise Fault("rows", f"frame_index is not 0..{frames - 1}")
-        away = np.abs(at * meta.fps - np.arange(frames))
-        if not (away <= known.tolerance + 1e-3).all():
-            far = int(np.argmax(np.where(np.isnan(away), np.inf, away)))
-            raise Fault("timestamps", f"timestamps lie {away[far]:.3g} frames from frame_index / {meta.fps:g} fps")
+        at = scalars(table, "timestamp")
+        require_clock(at, meta.fps, known.tolerance)
         facts = _steps(table, spec, choice)
         column = partial(_column, table, source)
         names = [*source.facts, *table.column_names]
         success, unused = success_of(known, source.index, column, lambda: names)
-        tasks = sorted(set(scalars(table, "task_index")[: frames - 1].astype(int).tolist()))
-        instruction, before = instruction_of(known, source.index, column, partial(_task, meta, tasks))
+        instruction, before = instruction_of(known, source.index, column, partial(_task, meta, table))
         _ended(table, facts, success)
         require_bounds(known, spec, facts["actions"])
     resized = {
@@ -155,11 +156,14 @@ def _column(table: pa.Table, source: Source, name: str) -> Any:
     return column.to_pylist() if pa.types.is_string(column.type) else scalars(table, name)
 
 
-def _task(meta: Meta, tasks: list[int]) -> str:
+def _task(meta: Meta, table: pa.Table) -> str:
+    if "task_index" not in table.column_names:
+        raise Fault("instruction", "its rows have no task_index")
+    tasks = sorted(set(scalars(table, "task_index")[:-1].astype(int).tolist()))
     if len(tasks) > 1:
-        raise Fault("instruction", f"has {len(tasks)} tasks, an Episode has one instruction")
+        raise Fault("episode_instruction", f"has {len(tasks)} tasks, an Episode has one instruction")
     if tasks[0] not in meta.tasks:
-        raise Fault("instruction", f"task_index {tasks[0]} is not in meta/tasks")
+        raise Fault("episode_instruction", f"task_index {tasks[0]} is not in meta/tasks")
     return meta.tasks[tasks[0]]
 
 
@@ -211,7 +215,7 @@ def _steps(table: pa.Table, spec: EnvSpec, choice: _Choice) -> dict[str, Any]:
     proprio = np.concatenate(parts, axis=1)
     if proprio.shape[1] != spec.proprio_dim:
         said_ = f"{', '.join(choice.state)} have {proprio.shape[1]} entries a row"
-        raise Fault("rows", f"{said_}, info.json says {spec.proprio_dim}")
+        raise Fault("width", f"{said_}, info.json says {spec.proprio_dim}")
     actions = vectors(table, choice.action, spec.action_dim)
     segments = column("segment", SEGMENTS.index("unlabelled"))[:T]
     if not np.isin(segments, range(len(SEGMENTS))).all():

@@ -11,18 +11,13 @@ Features = Mapping[str, Mapping[str, Any]]
 
 
 def cameras(features: Features) -> dict[str, str]:
-    """{camera name: feature key}; the name is what follows `observation.images.`; equal names are a Fault.
+    """{camera name: feature key}; the name is what follows `observation.images.`, the key where that is ambiguous.
 
     Pictures that the dataset itself calls depth are no cameras.
     """
-    found: dict[str, str] = {}
-    for key, feature in features.items():
-        if feature["dtype"] in ("image", "video") and not _depth(feature):
-            name = key.removeprefix("observation.").removeprefix("images.")
-            if name in found:
-                raise Fault("metadata", f"features {found[name]!r} and {key!r} give two cameras of the name {name!r}")
-            found[name] = key
-    return found
+    keys = [key for key, f in features.items() if f["dtype"] in ("image", "video") and not _depth(f)]
+    names = [key.removeprefix("observation.").removeprefix("images.") for key in keys]
+    return {name if names.count(name) == 1 else key: key for name, key in zip(names, keys, strict=True)}
 
 
 def _depth(feature: Mapping[str, Any]) -> bool:
@@ -31,13 +26,13 @@ def _depth(feature: Mapping[str, Any]) -> bool:
 
 
 def image_size(feature: Mapping[str, Any]) -> tuple[int, int]:
-    """(H, W) of an image feature; axes are (H, W, 3) or (3, H, W), told apart by their names, else by the 3."""
+    """(H, W) of an image feature; axes are (H, W, 3) or (3, H, W), told apart by the 3, else by their names."""
     shape, names = feature["shape"], feature.get("names")
     if not (isinstance(shape, list) and len(shape) == 3 and all(isinstance(n, int) and 0 < n < 2**15 for n in shape)):
         raise Fault("metadata", f"image shape {shape!r} is not three sizes")
-    first = shape[0] == 3 and shape[2] != 3
-    if isinstance(names, list) and len(names) == 3 and all(isinstance(name, str) and name for name in names):
-        first = names[0][0].lower() == "c"
+    first = shape[0] == 3
+    if first and shape[2] == 3 and isinstance(names, list) and names and isinstance(names[0], str):
+        first = names[0][:1].lower() == "c"
     H, W, C = (*shape[1:], shape[0]) if first else shape
     if C != 3:
         raise Fault("not_rgb", f"images of shape {shape} are not RGB")
@@ -59,6 +54,8 @@ def vector_names(key: str, feature: Mapping[str, Any]) -> tuple[str, ...]:
         raise Fault("vector", f"{key} has shape {shape!r}, a vector (n,) is needed")
     if isinstance(names, Mapping):  # {"motors": [...]}
         names = [name for group in names.values() if isinstance(group, list) for name in group]
+    elif isinstance(names, list) and len(names) == 1 and isinstance(names[0], list):
+        names = names[0]
     fits = isinstance(names, Sequence) and not isinstance(names, str) and len(names) == shape[0]
     if names is not None and fits and all(isinstance(name, str) for name in names) and len(set(names)) == shape[0]:
         return tuple(names)

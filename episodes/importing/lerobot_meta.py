@@ -7,6 +7,7 @@ meta/tasks.parquet, files of several episodes, an episode's place in a video fil
 from __future__ import annotations
 
 import itertools
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,9 @@ def read_meta(root: Path, images: Any) -> Meta:
     with reading_source(path):
         version = info.get("codebase_version")
         if version not in VERSIONS:
-            raise Fault("version", f"codebase_version {version!r} is not one of {', '.join(VERSIONS)}")
+            newer = isinstance(version, str) and re.fullmatch(r"v\d+\.\d+", version) and version > VERSIONS[-1]
+            cause = "newer" if newer else "version"
+            raise Fault(cause, f"codebase_version {version!r} is not one of {', '.join(VERSIONS)}")
         features, fps = info["features"], info["fps"]
         if not isinstance(features, dict) or not all(isinstance(f, dict) and "dtype" in f for f in features.values()):
             raise Fault("metadata", "features are not a table of dtype and shape")
@@ -156,13 +159,20 @@ def _episodes_v3(root: Path, info: dict[str, Any], videos: list[str]) -> list[So
 
 
 def _plain(kind: pa.DataType) -> bool:
-    return any(test(kind) for test in (pa.types.is_boolean, pa.types.is_integer, pa.types.is_floating))
+    tests = (
+        pa.types.is_boolean,
+        pa.types.is_integer,
+        pa.types.is_floating,
+        pa.types.is_string,
+        pa.types.is_large_string,
+    )
+    return any(test(kind) for test in tests)
 
 
 def _ordered(sources: list[Source], path: Path) -> list[Source]:
     with reading_source(path):
         if not sources:
-            raise Fault("metadata", "lists no episodes")
+            raise Fault("no_episodes", "lists no episodes")
         for previous, source in itertools.pairwise(sources):
             if source.index <= previous.index:
                 raise Fault("metadata", f"episode {source.index} follows {previous.index}: the index is not in order")

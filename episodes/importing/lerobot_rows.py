@@ -100,7 +100,7 @@ def vectors(table: pa.Table, name: str, width: int) -> npt.NDArray[np.float32]:
     column = table[name].combine_chunks()
     if pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type) or pa.types.is_large_list(column.type):
         if pc.any(pc.not_equal(pc.fill_null(pc.list_value_length(column), -1), width)).as_py():
-            raise Fault("rows", f"{name} has rows that are not {width} long, as info.json says")
+            raise Fault("width", f"{name} has rows that are not {width} long, as info.json says")
         column = pc.list_flatten(column)
     elif width != 1:
         raise Fault("vector", f"{name} holds {column.type}, info.json says vectors of {width}")
@@ -116,6 +116,23 @@ def scalars(table: pa.Table, name: str) -> npt.NDArray[np.float64]:
     if values.shape != (len(table),):
         raise Fault("vector", f"{name} is not one number a row")
     return values
+
+
+def require_clock(at: npt.NDArray[np.float64], fps: float, tolerance: float) -> None:
+    """A Fault where timestamps (T,) in seconds lie further than a share of a frame from frame / fps; it says why."""
+    frame = np.arange(len(at))
+    away = np.abs(at * fps - frame)
+    if (away <= tolerance + 1e-3).all():
+        return
+    if not (np.diff(at) > 0).all():
+        raise Fault("clock", "timestamps do not rise from row to row")
+    if (np.abs((at - at[0]) * fps - frame) <= tolerance).all():
+        raise Fault("late", f"timestamps begin at {at[0]:g} s, not at 0")
+    rate = (len(at) - 1) / (at[-1] - at[0])
+    if (np.abs((at - at[0]) * rate - frame) <= tolerance).all() and abs(at[0] * rate) <= tolerance:
+        raise Fault("fps", f"timestamps run at {rate:.4g} Hz, info.json says {fps:g} fps")
+    far = int(np.argmax(away))
+    raise Fault("timestamps", f"timestamps lie {away[far]:.3g} frames from frame_index / {fps:g} fps")
 
 
 def _numbers(column: pa.Array, name: str) -> npt.NDArray[np.float32]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ from episodes.images import decode_png
 from episodes.importing.reading import Fault, inside_path
 
 _GREY = {0: "grey", 4: "grey with alpha"}
+_OTHERS = {b"RIFF": "WebP", b"GIF8": "GIF", b"BM": "BMP", b"II*\0": "TIFF", b"MM\0*": "TIFF"}
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -29,6 +30,8 @@ def decoded(data: bytes, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
             raise Fault("picture", "a picture is not a readable PNG") from None
     if data.startswith(b"\xff\xd8"):
         return _jpeg(data, size)
+    if kind := next((kind for start, kind in _OTHERS.items() if data.startswith(start)), ""):
+        raise Fault("codec", f"a picture is {kind}, neither PNG nor JPEG")
     raise Fault("picture", "a picture is neither PNG nor JPEG" if data else "a picture is missing")
 
 
@@ -53,12 +56,18 @@ def _size(found: tuple[int, ...], said: tuple[int, int]) -> str:
 
 
 def from_path(root: Path, text: str, key: str, episode: int) -> bytes:
-    """The bytes of a picture that a row names by its path: in the dataset, or where LeRobot keeps an episode's."""
+    """The bytes of a picture that a row names by its path: in the dataset, or where LeRobot keeps an episode's.
+
+    Of an absolute path (of the machine that recorded) the file's name counts alone.
+    """
     if not text:
         return b""
-    places = [inside_path(root, text), inside_path(root, f"images/{key}/episode_{episode:06d}/{Path(text).name}")]
-    places.append(inside_path(root, f"images/{key}/episode-{episode:06d}/{Path(text).name}"))
+    name = PurePosixPath(text).name
+    episodes = (f"{key}/episode_{episode:06d}", f"{key}/episode-{episode:06d}", f"{key}_episode_{episode:06d}")
+    places = [inside_path(root, f"images/{folder}/{name}") for folder in episodes]
+    if not PurePosixPath(text).is_absolute():
+        places.insert(0, inside_path(root, text))
     for place in places:
         if place.is_file():
             return place.read_bytes()
-    raise FileNotFoundError(places[0])
+    raise Fault("missing", f"the picture {name} is missing")

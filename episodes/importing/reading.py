@@ -61,7 +61,9 @@ def _fault(error: Exception, otherwise: str) -> Fault | None:
     line = (str(error).strip().splitlines() or [type(error).__name__])[0]
     if isinstance(error, MemoryError) and not isinstance(error, pa.ArrowException):
         return Fault("damaged", "asks for more memory than there is")  # a number in a file may ask for any amount
-    if isinstance(error, (pa.ArrowException, OSError, RuntimeError, json.JSONDecodeError, UnicodeDecodeError)):
+    if isinstance(error, UnicodeDecodeError):
+        return Fault("text", line)
+    if isinstance(error, (pa.ArrowException, OSError, RuntimeError, json.JSONDecodeError)):
         return Fault("damaged", line)
     if isinstance(error, KeyError):
         return Fault("lacks", f"lacks {error.args[0]!r}")

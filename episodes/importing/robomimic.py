@@ -16,15 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from episodes.frames import Frames, Pictures, block_length, fitted, fitted_facts
-from episodes.importing.convention import controller, require_gripper, robosuite_actions, seen
-from episodes.importing.facts import instruction_of, success_of
+from episodes.importing.facts import SUCCESS, instruction_of, success_of
 from episodes.importing.hdf5 import array, at, matrix, require_readable
 from episodes.importing.hdf5_layouts import Layout, instruction_in, layout_of, picture_size
-from episodes.importing.known import Draft, Drafts, Known, choose_cameras, make_spec, one_size, require_bounds, said
+from episodes.importing.hdf5_spec import frames_in, spec_of
+from episodes.importing.known import Draft, Drafts, Known, choose_cameras, require_bounds, said
 from episodes.importing.reading import DatasetError, Fault, reading_source
 from episodes.types import SEGMENTS, EnvSpec, Episode, Provenance
-
-_ROBOSUITE = 1  # env_args["type"]
 
 
 def read_robomimic(path: Path, known: Known) -> tuple[EnvSpec, int, Drafts]:
@@ -51,90 +49,23 @@ def read_robomimic(path: Path, known: Known) -> tuple[EnvSpec, int, Drafts]:
         cameras = {c: layout.cameras[c] for c in choose_cameras(known, layout.cameras)}
         sizes = {name: picture_size(first, key) for name, key in cameras.items()}
         state = known.state or layout.state
-        vectors = sorted(key for key in first[layout.observations] if key not in {c.split("/")[-1] for c in cameras})
+        pictures = {key.split("/")[-1] for key in layout.cameras.values()}
+        vectors = sorted(key for key in first[layout.observations] if key not in pictures)
+        if len(set(state)) != len(state):
+            raise Fault("state", f"state={list(state)} names a vector twice; its vectors are {said(vectors)}")
         if not state:
             raise Fault("state", f"no state is known in it; its vectors are {said(vectors)}")
         if wrong := [key for key in state if layout.vector(key) not in first]:
             raise Fault("state", f"lacks {wrong[0]!r}; its vectors are {said(vectors)}")
         action = known.action or "actions"
+        if action not in first:
+            arrays = sorted(key for key in first if getattr(first[key], "ndim", 0) == 2)
+            raise Fault("action", f"has no {action!r}; its vectors are {said(arrays)}")
         names = [name for key in state for name in _names(key, array(first, layout.vector(key)))]
-        spec, told = _spec(file, layout, known, demos, sizes, names, action)
+        spec, told = spec_of(file, layout, known, demos, cameras, sizes, names, action)
     unknown = ["seed", "segments", "progress", "intervention", *told]
     make = partial(_episode, path, layout, spec, known, cameras, sizes, state, action, unknown)
     return spec, len(demos), (Draft(number, str(path), partial(make, number)) for number in demos)
-
-
-def _spec(
-    file: Any,
-    layout: Layout,
-    known: Known,
-    demos: dict[int, str],
-    sizes: dict[str, tuple[int, int]],
-    proprio: list[str],
-    action: str,
-) -> tuple[EnvSpec, list[str]]:
-    """The EnvSpec, and which of its fields the arrays contradict and are therefore left unknown."""
-    kwargs = layout.kwargs
-    given = known.spec.get("hz") if known.hz is None else known.hz
-    hz = given if kwargs.get("control_freq") is None else kwargs["control_freq"]
-    if isinstance(hz, bool) or not isinstance(hz, (int, float)):
-        raise Fault("hz", "does not say its control rate (control_freq)")
-    steps = [len(at(file[name], action)) for name in demos.values()]
-    n = matrix(array(file[next(iter(demos.values()))], action)).shape[1]
-    told: dict[str, Any] = {}
-    unknown: list[str] = []
-    if layout.env.get("type") == _ROBOSUITE:
-        kind, absolute = controller(kwargs)
-        absolute = absolute if known.actions is None else known.actions == "absolute"
-        told = robosuite_actions(kind, absolute, n)
-        unknown = _compare(file, layout, known, demos, told, absolute, action)
-    spec = make_spec(
-        known,
-        **{
-            "env_id": f"{layout.name.lower()}/{layout.env.get('env_name', 'unknown')}",
-            "cameras": tuple(sizes),
-            "image_size": one_size(known, sizes),
-            "proprio_names": tuple(proprio),
-            "action_names": tuple(f"action_{i}" for i in range(n)),
-            "hz": float(hz),
-            "max_steps": max(steps),
-            **told,
-        },
-    )
-    return spec, unknown
-
-
-def _compare(
-    file: Any, layout: Layout, known: Known, demos: dict[int, str], told: dict[str, Any], absolute: bool, action: str
-) -> list[str]:
-    """Compare what the file says of its actions with the actions; bounds that do not hold become infinite in `told`."""
-    low, high = np.full(len(told["action_low"]), np.inf), np.full(len(told["action_low"]), -np.inf)
-    reached, fingers = [], []
-    for name in demos.values():
-        try:
-            demo = file[name]
-            actions = matrix(array(demo, action))
-            low, high = np.minimum(low, actions.min(0)), np.maximum(high, actions.max(0))
-            if (position := layout.vector("robot0_eef_pos")) in demo:
-                reached.append((actions, matrix(array(demo, position))))
-            if (gripper := layout.vector("robot0_gripper_qpos")) in demo:
-                fingers.append((actions[:, -1], matrix(array(demo, gripper))))
-        except (KeyError, ValueError):
-            continue  # it is named when its turn comes
-    shown = seen(reached) if known.actions is None and len(low) >= 6 else ""
-    if shown and (shown == "absolute") != absolute:
-        raise Fault(
-            "convention",
-            f"says its actions are {'absolute' if absolute else 'delta'}, its arrays show {shown} ones "
-            "(actions follow the hand's " + ("positions)" if shown == "absolute" else "steps)"),
-        )
-    require_gripper(fingers, float(known.spec.get("gripper_close", told["gripper_close"])))
-    outside = [
-        i for i in range(len(low)) if low[i] < told["action_low"][i] - 1e-6 or high[i] > told["action_high"][i] + 1e-6
-    ]
-    for name, wide in (("action_low", -np.inf), ("action_high", np.inf)):
-        told[name] = tuple(float(wide) if i in outside else x for i, x in enumerate(told[name]))
-    return ["action bounds (some actions lie outside -1..1)"] if outside else []
 
 
 def _episode(
@@ -159,20 +90,20 @@ def _episode(
         if int(demo.attrs.get("num_samples", T)) != T:
             raise Fault("rows", f"has {T} actions, its num_samples says {demo.attrs['num_samples']}")
         parts = ["", "next_"] if "next_obs" in demo else [""]
-        own = min(len(at(demo, key)) for key in cameras.values())
-        frames = T + 1 if len(parts) == 2 or own == T + 1 else T
+        frames = frames_in(demo, cameras, T)
         if frames < 2:
-            raise Fault("short", "has no next_obs and 1 frame; 2 are needed, the last is the final observation")
+            raise Fault("short", f"has no next_obs and {frames} frames; 2 are needed, the last is the final one")
         for key in (*(layout.vector(key) for key in state), *cameras.values()):
             lengths = [len(at(demo, part + key)) for part in parts]
             if lengths != [T] * len(parts) and lengths != [T + 1]:
                 told = ", ".join(map(str, lengths))
                 raise Fault("rows", f"{key.split('/')[-1]} has {told} frames for {T} actions")
-        for camera, key in cameras.items():
-            pictures = at(demo, key)
-            if pictures.dtype != np.uint8 or pictures.shape[1:] != (*sizes[camera], 3):
-                found = f"{pictures.dtype} {pictures.shape[1:]}"
-                raise Fault("not_rgb", f"images of {camera} are {found}, expected uint8 {(*sizes[camera], 3)}")
+        own = {camera: picture_size(demo, key) for camera, key in cameras.items()}
+        if known.image_size is None and (other := [c for c in own if own[c] != sizes[c]]):
+            found = ", ".join(f"{h}x{w}" for h, w in (own[other[0]], sizes[other[0]]))
+            raise Fault(
+                "one_size", f"pictures of {other[0]} have another size than in the first episode ({found})"
+            )
         rewards, dones = _vector(demo, "rewards", T), _vector(demo, "dones", T)
         if dones is None:
             dones = _vector(demo, "terminated", T)
@@ -208,7 +139,7 @@ def _episode(
             + [words for words, values in (("rewards", rewards), ("terminated", dones)) if values is None],
             **before,
             **unused,
-            **_resized(sizes, spec),
+            **_resized(own, spec),
             **({"last_row": _last(actions, rewards)} if steps < T else {}),
         },
     )
@@ -251,11 +182,17 @@ def _joined(demo: Any, path: str, parts: list[str]) -> npt.NDArray[Any]:
 
 def _column(demo: Any, rewards: npt.NDArray[np.float32] | None, sparse: bool, name: str) -> Any:
     """The values of a column of one demonstration: an array or an attribute of it."""
-    if name == "next.success":  # sparse rewards say it
-        return rewards if sparse else None
+    if name == "next.success":  # sparse rewards say it, where nothing else does
+        told = any(other in demo or other in demo.attrs for other in SUCCESS)
+        return rewards > 0 if sparse and not told and rewards is not None and _is_sparse(rewards) else None
     if name in demo and getattr(demo[name], "ndim", 0) == 1:
         return array(demo, name)
     return demo.attrs.get(name)
+
+
+def _is_sparse(rewards: npt.NDArray[np.float32]) -> bool:
+    """Whether there is nothing but 0 and one positive reward, as reward_shaping = false says."""
+    return len(np.unique(rewards[rewards != 0])) <= 1 and bool((rewards >= 0).all())
 
 
 def _vector(demo: Any, name: str, T: int) -> npt.NDArray[np.float32] | None:

@@ -19,7 +19,8 @@ from episodes.types import EnvSpec, Episode
 
 GROUP_BYTES = 256 * 2**20  # raw image bytes after which the next data file begins: about 100 MB of PNG
 _STORED = re.compile(r"^.*?: episode \d+ \(seed -?\d+\): ")  # how a store begins a refusal
-_WHOLE = ("csv", "success_column", "success", "instruction", "bounds")
+_TOLD = 10  # bad episodes of which one line says what is wrong; all of them are in `bad`
+_WHOLE = ("csv", "success_column", "success", "instruction", "bounds", "conversion")
 """Causes that are of the command or of the whole source: leaving episodes out does not fix them."""
 
 
@@ -53,7 +54,7 @@ def write_store(
             if writer.bad and not skip_bad:
                 raise BadEpisodes(target, writer.bad, count)
             if not len(store):
-                raise DatasetError(target, Fault("empty", "no episodes to import"))
+                raise DatasetError(target, Fault("empty" if writer.bad else "no_episodes", "no episodes to import"))
     return EpisodeStore(target)
 
 
@@ -63,7 +64,9 @@ class BadEpisodes(ValueError):
     def __init__(self, target: str | Path, bad: list[tuple[int, str]], count: int) -> None:
         self.bad = bad
         some = f"{len(bad)} of {count} episodes cannot be imported: " if count > 1 else ""
-        told = "; ".join(message for _, message in bad)
+        told = "; ".join(message for _, message in bad[:_TOLD])
+        if len(bad) > _TOLD:
+            told += f"; and {len(bad) - _TOLD} more"
         numbers = ",".join(str(number) for number, _ in bad)
         also = f"; or leave {'them' if len(bad) > 1 else 'it'} out: skip=[{numbers}], or skip=[bad]"
         super().__init__(one_line(f"{some}{told}{also if count > len(bad) else ''}"))

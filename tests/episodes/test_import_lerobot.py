@@ -224,7 +224,9 @@ MALFORMED = {
     "episode 0: task_index 9 is not in meta/tasks": lambda d: _edit_table(d / V3, task_index=[9] * ONE),
     "episode 0: has 2 tasks": lambda d: _edit_table(d / V3, task_index=[0, 1] + [1] * (ONE - 2)),
     "episode 0: frame_index is not 0..4": lambda d: _edit_table(d / V3, frame_index=[0, 1, 3, 2, 4] + [*range(7)]),
-    "episode 0: timestamps lie 4 frames from frame_index": lambda d: _edit_table(d / V3, timestamp=[0.0] * ONE),
+    "episode 0: timestamps lie 3.91 frames from frame_index": lambda d: _edit_table(
+        d / V3, timestamp=[0.0, 0.001, 0.002, 0.003, 0.0031, *[0.0] * 7]
+    ),
     "has 4 rows of episode 0, the episode index says 5": lambda d: _edit_table(
         d / V3, episode_index=[0] * 4 + [1] * 8
     ),

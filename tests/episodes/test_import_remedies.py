@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import shutil
@@ -14,8 +15,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from episodes.importing import Known, import_dataset
+from episodes.importing.oxe import oxe_known
 from episodes.importing.remedies import REMEDIES
 from tests.helpers.foreign_datasets import FPS, H, W, truths, write_robomimic, write_v3, write_video
 
@@ -136,6 +139,58 @@ def _following(path: Path) -> None:
                 demo[part]["robot0_eef_pos"] = at[shift : shift + n]
 
 
+def _pictures(path: Path, change: Callable[[np.ndarray], np.ndarray], demo: str = "") -> None:
+    with h5py.File(path, "a") as file:
+        for name in [demo] if demo else list(file["data"]):
+            for part in ("obs", "next_obs"):
+                for key in ("front_image", "wrist_image"):
+                    made = change(file[f"data/{name}/{part}/{key}"][()])
+                    del file[f"data/{name}/{part}/{key}"]
+                    file[f"data/{name}/{part}/{key}"] = made
+
+
+def _wrist(root: Path, form: str) -> None:
+    """The pictures of the wrist in another format."""
+
+    def encoded(picture: dict[str, Any]) -> dict[str, Any]:
+        buffer = io.BytesIO()
+        Image.open(io.BytesIO(picture["bytes"])).save(buffer, form)
+        return {"bytes": buffer.getvalue(), "path": None}
+
+    _rows(root, "observation.images.wrist", lambda rows: [encoded(row) for row in rows])
+
+
+def _each_row(root: Path, name: str, made: Callable[[int], list[Any]]) -> None:
+    for path in root.glob("data/*/*.parquet"):
+        table = pq.read_table(path)
+        table = table.drop_columns([name]) if name in table.column_names else table
+        pq.write_table(table.append_column(name, pa.array(made(len(table)))), path)
+
+
+def _renamed(root: Path) -> None:
+    """The videos of the front camera as those of a camera `depth_front`."""
+    (root / "videos/observation.images.front").rename(root / "videos/observation.images.depth_front")
+    for path in root.glob("meta/episodes/*/*.parquet"):
+        table = pq.read_table(path)
+        pq.write_table(
+            table.rename_columns([n.replace("images.front", "images.depth_front") for n in table.column_names]), path
+        )
+
+
+def _poses(root: Path) -> None:
+    """Bridge's features with actions that are the poses to reach: the state's next ones."""
+    rng = np.random.default_rng(0)
+    for key in ("observation.state", "action"):
+        _feature(root, key, shape=[7], names=None)
+    for path in root.glob("data/*/*.parquet"):
+        table = pq.read_table(path)
+        at = np.cumsum(rng.normal(0, 0.05, (len(table) + 1, 7)), 0)
+        for key, rows in (("observation.state", at[:-1]), ("action", np.c_[at[1:, :6], np.ones(len(table))])):
+            column = pa.array(rows.astype(np.float32).tolist())
+            table = table.set_column(table.column_names.index(key), key, column)
+        pq.write_table(table, path)
+
+
 def _env(path: Path, **changes: Any) -> None:
     with h5py.File(path, "a") as file:
         args = json.loads(file["data"].attrs["env_args"])
@@ -148,6 +203,15 @@ CASES: dict[str, Case] = {
     "damaged": Case(lambda d: (d / ROWS).write_bytes((d / ROWS).read_bytes()[:99]), remedy=_again),
     "missing": Case(lambda d: (d / MP4).unlink(), remedy=_again),
     "lacks": Case(lambda d: _drop(d, "frame_index"), remedy=_again),
+    "text": Case(
+        lambda d: (d / "meta/info.json").write_bytes((d / "meta/info.json").read_text().encode("utf-16")),
+        remedy=lambda d: (d / "meta/info.json").write_text((d / "meta/info.json").read_bytes().decode("utf-16")),
+    ),
+    "hdf5_layout": Case(lambda p: _h5(p, "data", None), LIFT, _again, hdf5=True),
+    "newer": Case(lambda d: _info(d, codebase_version="v3.1"), remedy=lambda d: _info(d, codebase_version="v3.0")),
+    "no_episodes": Case(
+        lambda d: [p.unlink() for p in d.glob("meta/episodes/*/*.parquet")], remedy=_again
+    ),
     "format": Case(lambda d: (d / "meta/info.json").unlink(), remedy=_again),
     "version": Case(lambda d: _info(d, codebase_version="v1.6"), remedy=_again),
     "metadata": Case(lambda d: _info(d, total_episodes=9), remedy=lambda d: _info(d, total_episodes=4)),
@@ -164,6 +228,24 @@ CASES: dict[str, Case] = {
         lambda d: _named(d, "observation.images.wrist", "a/b"),
         remedy=Known(cameras=("front",)),
     ),
+    "colourless": Case(
+        lambda d: (_named(d, "front", "observation.images.depth_front"), _named(d, "wrist", None), _renamed(d)),
+        remedy=Known(cameras=("depth_front",)),
+    ),
+    "array": Case(
+        lambda p: _pictures(p, lambda x: (x / 255).astype(np.float32)), LIFT,
+        lambda p: _pictures(p, lambda x: (x * 255).round().astype(np.uint8)), hdf5=True,
+    ),
+    "codec": Case(
+        lambda d: _wrist(d, "BMP"), remedy=lambda d: _wrist(d, "PNG"),
+    ),
+    "one_size": Case(
+        lambda p: _pictures(p, lambda x: x[:, :8, :8], "demo_1"), LIFT,
+        replace(LIFT, image_size=(H, W)), hdf5=True,
+    ),
+    "width": Case(
+        lambda d: _feature(d, "action", shape=[5]), remedy=lambda d: _feature(d, "action", shape=[2])
+    ),
     "not_rgb": Case(
         lambda d: _feature(d, "observation.images.wrist", shape=[H, W, 1]), remedy=Known(cameras=("front",))
     ),
@@ -174,7 +256,15 @@ CASES: dict[str, Case] = {
     ),
     "success": Case(lambda d: _drop(d, "next.success"), remedy=Known(success=True)),
     "success_column": Case(lambda d: None, Known(success="@won"), Known(success="@next.success")),
-    "instruction": Case(
+    "success_values": Case(
+        lambda d: _each_row(d, "next.success", lambda n: list(np.linspace(0, 0.9, n))),
+        remedy=Known(success="@next.success>0.8"),
+    ),
+    "success_contradicts": Case(
+        lambda d: _each_row(d, "is_success", lambda n: [False] * n), remedy=Known(success="@next.success")
+    ),
+    "instruction": Case(lambda d: _drop(d, "task_index"), remedy=Known(instruction="lift the cube")),
+    "episode_instruction": Case(
         lambda d: _rows(d, "task_index", lambda rows: [0, 1, *rows[2:]]), remedy=Known(instruction="lift the cube")
     ),
     "csv": Case(
@@ -189,6 +279,12 @@ CASES: dict[str, Case] = {
     "timestamps": Case(
         lambda d: _rows(d, "timestamp", lambda rows: [0.7 / FPS, *rows[1:]]), remedy=Known(tolerance=0.9)
     ),
+    "fps": Case(lambda d: _info(d, fps=FPS * 2), remedy=lambda d: _info(d, fps=FPS)),
+    "late": Case(
+        lambda d: _rows(d, "timestamp", lambda rows: [t + 9 for t in rows]),
+        remedy=lambda d: _rows(d, "timestamp", lambda rows: [t - 9 for t in rows]),
+    ),
+    "clock": Case(lambda d: _rows(d, "timestamp", lambda rows: [9.0, *rows[1:]]), remedy=SKIP),
     "video_size": Case(
         lambda d: write_video(d / MP4, np.zeros((30, 32, 32, 3), np.uint8)), remedy=Known(cameras=("wrist",))
     ),
@@ -206,6 +302,10 @@ CASES: dict[str, Case] = {
         _trajectories, replace(LIFT, hz=20.0), lambda p: _trajectories(p, pictures=True), hdf5=True
     ),
     "hz": Case(lambda p: _env(p, control_freq=None), LIFT, replace(LIFT, hz=20.0), hdf5=True),
+    "not_asked": Case(
+        lambda d: None, Known(actions="absolute"), Known(spec={"action_units": ["m", "m"]})
+    ),
+    "conversion": Case(_poses, oxe_known("bridge", Known(cameras=("front",))), Known(spec={"action_units": ["m"] * 7})),
     "convention": Case(_following, LIFT, replace(LIFT, actions="absolute"), hdf5=True),
     "gripper": Case(_opening, LIFT, replace(LIFT, spec={"gripper_close": -1.0}), hdf5=True),
     "short": Case(

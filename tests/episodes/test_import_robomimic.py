@@ -117,7 +117,7 @@ MALFORMED: dict[str, Callable[[Path], Any]] = {
     "demo_1: front_image has 6, 5 frames for 6 actions": lambda p: _change(
         p, "data/demo_1/next_obs/front_image", np.zeros((5, H, W, 3), np.uint8)
     ),
-    r"demo_1: images of front are uint8 \(8, 8, 3\)": lambda p: [
+    r"demo_1: pictures of front have another size than in the first episode \(8x8, 16x24\)": lambda p: [
         _change(p, f"data/demo_1/{part}/front_image", np.zeros((6, 8, 8, 3), np.uint8)) for part in ("obs", "next_obs")
     ],
     "demo_1: rewards have shape": lambda p: _change(p, "data/demo_1/rewards", np.zeros(4)),

@@ -52,6 +52,8 @@ LATE, JPEG = (
     FACTS + "test_a_video_whose_first_frame_is_late_counts_from_it",
     FACTS + "test_pictures_as_jpeg_and_png_in_rows_and_by_path",
 )
+ODD = "episodes/test_import_odd_sources.py::"
+COLOURLESS = ODD + "test_cameras_of_depth_by_their_names_are_imported_only_when_named"
 KNOWN = LEROBOT + "test_what_the_user_knows_wins"
 SHAPES = LEROBOT + "test_odd_but_legal_shapes"
 MALFORMED, MALFORMED5 = (
@@ -103,12 +105,12 @@ PROMISES: dict[str, tuple[str, ...]] = {
     "fda12c": ("source and target", NEW, MALFORMED),
     "251cb0": ("errors name the way out", WAY, TABLE),
     "7b807e": ("head of the options", OPTIONS),
-    "93f877": ("success=", OUTCOME),
+    "845e0d": ("success=", OUTCOME, ODD + "test_a_column_of_yes_and_no_in_any_form", WAY),
     "c36238": ("instruction=", WORDS, KNOWN),
-    "7195af": ("cameras=, state=, action=", OPENPI, LIBERO),
+    "da0a2f": ("cameras=, state=, action=", OPENPI, LIBERO, COLOURLESS),
     "8c9b90": ("image_size=", FITTED, PAGE + "test_cameras_of_two_sizes_go_together_at_one"),
     "fd707f": ("tolerance=", DRIFT, LATE, OPTIONS),
-    "bc1b77": ("hz=, actions=, spec=", ISAAC, SEEN, FINGERS, WAY),
+    "6eb866": ("hz=, actions=, spec=", ISAAC, SEEN, FINGERS, WAY),
     "59e866": ("skip=", BAD, RUN),
     "b06ecd": ("encoding=", NAMES, SAME, CLOSE),
     "7f5c6d": ("blocks", BLOCKS, FEW),
@@ -129,17 +131,24 @@ PROMISES: dict[str, tuple[str, ...]] = {
     "a53ae8": ("images", JPEG, V3, DEPTH, LIBERO, ISAAC),
     "ed3bbe": ("camera names", V3, OPENPI, NEXT, LIBERO),
     "020a0a": ("source of the instruction", V3, LAST, LIBERO),
-    "9af9a4": ("source of success", OUTCOME, ISAAC, NEXT),
+    "4197d5": (
+        "source of success",
+        OUTCOME,
+        ISAAC,
+        NEXT,
+        ODD + "test_rewards_that_are_not_sparse_say_no_success",
+        ODD + "test_a_demonstrations_own_success_comes_before_its_rewards",
+    ),
     "ff513e": ("rewards", V3, NEXT),
     "815a5d": ("how it ended", V3, NEXT, SIDECAR),
     "c776b0": ("rate", V3, NEXT, ISAAC),
-    "626bf5": ("steps or poses", POSE, ABSOLUTE),
+    "816a05": ("steps or poses", POSE, ABSOLUTE, ODD + "test_controllers_in_a_list_and_their_ranges"),
     "992612": ("arrays against what is said", SEEN, FINGERS, NEXT),
     "a28974": ("nothing is clipped", ABSOLUTE, NEXT),
     "93d8b9": ("unknown facts", SHAPES, NEXT, SIDECAR),
-    "23e14c": ("unknown facts of the EnvSpec", V3, POSE),
+    "597eec": ("unknown facts of the EnvSpec", V3, POSE),
     "b948d0": ("a store without its sidecar", SIDECAR),
-    "f08414": ("not imported", MANISKILL, DEPTH, NEXT),
+    "19e8f3": ("not imported", MANISKILL, DEPTH, NEXT, COLOURLESS, ODD + "test_transparency_is_left_out"),
     "64bfba": ("float32", NEXT, SHAPES),
     "dd7e99": ("no code, no way out of the dataset", CODE, LINKS, MALFORMED, MALFORMED5),
     "8d3b5c": ("export", RUN, LEROBOTS),
