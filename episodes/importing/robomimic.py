@@ -101,9 +101,7 @@ def _episode(
         own = {camera: picture_size(demo, key) for camera, key in cameras.items()}
         if known.image_size is None and (other := [c for c in own if own[c] != sizes[c]]):
             found = ", ".join(f"{h}x{w}" for h, w in (own[other[0]], sizes[other[0]]))
-            raise Fault(
-                "one_size", f"pictures of {other[0]} have another size than in the first episode ({found})"
-            )
+            raise Fault("one_size", f"pictures of {other[0]} have another size than in the first episode ({found})")
         rewards, dones = _vector(demo, "rewards", T), _vector(demo, "dones", T)
         if dones is None:
             dones = _vector(demo, "terminated", T)
