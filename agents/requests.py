@@ -10,7 +10,7 @@ import numpy as np
 
 from agents.wire import unpack
 from episodes.files import one_line
-from episodes.images import resized
+from episodes.frames import fitted
 from episodes.types import MAX_PIXELS, EnvSpec, Observation
 
 MAX_PROMPT = 4096  # characters
@@ -21,23 +21,35 @@ class Refused(Exception):
     """A request that cannot be answered; its text goes to the client."""
 
 
-def decode(data: str | bytes, spec: EnvSpec) -> tuple[Observation, int | None]:
+def decode(data: str | bytes, spec: EnvSpec, resize: bool = False) -> tuple[Observation, int | None]:
     """The request in one message; Refused or ValueError: what is wrong with it."""
-    return read_request(unpack(data), spec)
+    return read_request(unpack(data), spec, resize)
 
 
-def read_request(message: Any, spec: EnvSpec) -> tuple[Observation, int | None]:
-    """The observation of a request, and the seed where an episode begins; Refused: what is missing or wrong."""
+def read_request(message: Any, spec: EnvSpec, resize: bool = False) -> tuple[Observation, int | None]:
+    """The observation of a request, and the seed where an episode begins; Refused: what is missing or wrong.
+
+    resize: fit pictures of another size than the policy's, their shape kept and the rest black.
+    """
     if not isinstance(message, dict):
         raise Refused(f"request is {type(message).__name__}, expected a dict")
     images = {}
     for camera in spec.cameras:
         image = message.get(f"observation/{camera}")
+        if image is None:
+            there = [key for key in message if isinstance(key, str)]
+            raise Refused(one_line(f"observation/{camera} is missing, the request has {', '.join(there) or 'nothing'}"))
         if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise Refused(f"observation/{camera} is {_described(image)}, expected uint8 (H, W, 3)")
         if not 1 <= min(image.shape[:2]) <= max(image.shape[:2]) <= MAX_PIXELS:
             raise Refused(f"observation/{camera} is {_described(image)}; sides of 1 to {MAX_PIXELS} pixels are read")
-        images[camera] = resized(image, spec.image_size)
+        if image.shape[:2] != spec.image_size and not resize:
+            sizes = [f"{height}x{width}" for height, width in (image.shape[:2], spec.image_size)]
+            raise Refused(
+                f"observation/{camera} is {sizes[0]}, the policy was made for {sizes[1]}; send that size, or start the "
+                "server with resize=true"
+            )
+        images[camera] = fitted(image[None], spec.image_size)[0]
     state = message.get("observation/state")
     if not isinstance(state, np.ndarray) or state.dtype.kind != "f" or state.shape != (spec.proprio_dim,):
         raise Refused(f"observation/state is {_described(state)}, expected float ({spec.proprio_dim},)")

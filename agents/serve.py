@@ -7,8 +7,9 @@ On connect it sends metadata: {"foresight": {"spec": EnvSpec json, "execute": st
 "content": SHA-256 of the policy}}. A request is {"observation/<camera>": uint8 (H, W, 3), "observation/state": float32
 (P,), "prompt": str} and, at the first step of an episode, "seed": int, which restarts the policy's noise (clients that
 know of no seed, as openpi's own, need not send one). The answer is
-{"actions": float32 (K, A)}. A picture of another size is resized. What is refused is answered by a text message, and
-the connection ends. There is no password: the server listens on this machine alone unless `host` says otherwise.
+{"actions": float32 (K, A)}. A picture of another size is refused, or fitted with `resize=true`. What is refused is
+answered by a text message, and the connection ends. There is no password: the server listens on this machine alone
+unless `host` says otherwise.
 """
 
 from __future__ import annotations
@@ -66,9 +67,16 @@ class PolicyServer:
     """
 
     def __init__(
-        self, policy: Any, host: str = "127.0.0.1", port: int = 8000, slots: int = 64, content: str = ""
+        self,
+        policy: Any,
+        host: str = "127.0.0.1",
+        port: int = 8000,
+        slots: int = 64,
+        content: str = "",
+        resize: bool = False,
     ) -> None:
         self.policy, self.host, self.port, self.slots, self.content = policy, host, port, slots, content
+        self.resize = resize
         self.largest = 0  # requests answered by one call of the policy so far
         self.patience = IDLE
         self._free = list(range(slots))
@@ -136,7 +144,7 @@ class PolicyServer:
 
     async def _answer(self, client: _Client, data: str | bytes) -> None:
         loop = asyncio.get_running_loop()
-        observation, seed = await loop.run_in_executor(self._readers, decode, data, self.policy.spec)
+        observation, seed = await loop.run_in_executor(self._readers, decode, data, self.policy.spec, self.resize)
         if client.slot is None:  # only now: a connection that asks nothing takes no slot from one that does
             client.slot = self._slot()
             if seed is None:
@@ -263,7 +271,7 @@ def run_all(config: DictConfig) -> None:
     assert isinstance(settings, ServeConfig)
     policy = load(settings)
     content = policy_content(Path(settings.policy), settings.indicator, settings.guidance)
-    server = PolicyServer(policy, settings.host, settings.port, settings.slots, content)
+    server = PolicyServer(policy, settings.host, settings.port, settings.slots, content, settings.resize)
 
     def ready(port: int) -> None:
         print(f"serving {settings.policy} for {policy.spec.env_id} on ws://{settings.host}:{port}", flush=True)

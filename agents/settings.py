@@ -209,6 +209,7 @@ class ServeConfig:
     indicator: str = "own"  # advantage token to act with: negative, positive, null; own: the checkpoint's
     guidance: float = 0.0  # classifier-free guidance weight; 1: none, 0: the checkpoint's
     slots: int = 64  # clients that ask at a time
+    resize: bool = False  # fit pictures of another size: their shape kept, the rest black; false: refuse them
     device: str = "cpu"
 
     def __post_init__(self) -> None:

@@ -27,7 +27,7 @@ def require_spec(mine: EnvSpec, theirs: EnvSpec, what: str, proprio: bool = True
             f"{missing[0]!r} under that name"
         )
     if theirs.image_size != mine.image_size:
-        raise ValueError(_sizes(what, mine.image_size, theirs.image_size))
+        raise ValueError(_sizes(what, mine.image_size, theirs.image_size) + _READ.format(*mine.image_size))
     if theirs.hz != mine.hz:
         raise ValueError(f"{what}: it was made at {mine.hz:g} Hz, the data has {theirs.hz:g} Hz; record at that rate")
     if proprio and theirs.proprio_names != mine.proprio_names:
@@ -37,10 +37,14 @@ def require_spec(mine: EnvSpec, theirs: EnvSpec, what: str, proprio: bool = True
         )
 
 
+_READ = "read the store with image_size=[{},{}]"
+_SHOW = "give pictures of that size (to the environment: image_size={})"
+
+
 def require_episode(episode: Episode, spec: EnvSpec, what: str, proprio: bool = True) -> None:
     """The same for the arrays of one episode."""
     for camera in spec.cameras:
-        _require_pictures(episode.images, camera, spec, what)
+        _require_pictures(episode.images, camera, spec, what, _READ.format(*spec.image_size))
     if episode.hz != spec.hz:
         raise ValueError(f"{what}: it was made at {spec.hz:g} Hz, the episode has {episode.hz:g} Hz")
     if proprio:
@@ -50,7 +54,7 @@ def require_episode(episode: Episode, spec: EnvSpec, what: str, proprio: bool = 
 def require_observation(observation: Observation, spec: EnvSpec, what: str, proprio: bool = True) -> None:
     """The same for the arrays of one observation."""
     for camera in spec.cameras:
-        _require_pictures(observation.images, camera, spec, what)
+        _require_pictures(observation.images, camera, spec, what, _SHOW.format(spec.image_size[0]))
     if proprio:
         _require_proprio(observation.proprio, spec, what)
 
@@ -66,7 +70,7 @@ def require_actions(actions: npt.NDArray[Any], spec: EnvSpec, what: str) -> None
             )
 
 
-def _require_pictures(images: Mapping[str, Any], camera: str, spec: EnvSpec, what: str) -> None:
+def _require_pictures(images: Mapping[str, Any], camera: str, spec: EnvSpec, what: str, way: str) -> None:
     wanted = (*spec.image_size, 3)
     if camera not in images:
         raise ValueError(
@@ -82,7 +86,7 @@ def _require_pictures(images: Mapping[str, Any], camera: str, spec: EnvSpec, wha
     if shape == wanted and pictures.ndim in (3, 4):
         return
     if pictures.ndim >= 3 and len(shape) == 3 and shape[-1] == 3:
-        raise ValueError(_sizes(f"{what}, {camera}", spec.image_size, (shape[0], shape[1])))
+        raise ValueError(_sizes(f"{what}, {camera}", spec.image_size, (shape[0], shape[1])) + way)
     turned = len(shape) == 3 and shape[0] == 3
     raise ValueError(
         f"{what}: pictures of {camera} have shape {pictures.shape}, it was made for {wanted}; "
@@ -100,10 +104,7 @@ def _require_proprio(proprio: npt.NDArray[Any], spec: EnvSpec, what: str) -> Non
 
 
 def _sizes(what: str, mine: tuple[int, int], theirs: tuple[int, int]) -> str:
-    return (
-        f"{what}: pictures are {theirs[0]}x{theirs[1]}, it was made for {mine[0]}x{mine[1]}; read the store with "
-        f"image_size=[{mine[0]},{mine[1]}]"
-    )
+    return f"{what}: pictures are {theirs[0]}x{theirs[1]}, it was made for {mine[0]}x{mine[1]}; "
 
 
 def _names(names: tuple[str, ...]) -> str:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 from torch import nn
 
 from episodes.settings import from_json
-from episodes.types import EnvSpec
+from episodes.store import Episodes
+from episodes.types import EnvSpec, Episode
 from networks.checkpoint import load_config, load_module, reading_checkpoint, save_module
 from networks.latents import LatentEncoder, latents_config
 from networks.settings import LatentsConfig
 from valuefns.protocol import ValueFunction
+from valuefns.views import require_store
 
 
 class LearnedValue(ValueFunction):
@@ -25,6 +29,12 @@ class LearnedValue(ValueFunction):
     spec: EnvSpec | None = None  # of what it was fitted on
     model: Any = None  # its network
     encoder: LatentEncoder | None = None
+
+    def score_all(self, episodes: Iterable[Episode], causal: bool = False) -> list[np.ndarray]:
+        """The values of several episodes; a store that does not fit is refused before the first (ValueError)."""
+        if isinstance(episodes, Episodes):
+            require_store(self, episodes)
+        return super().score_all(episodes, causal)
 
     @abstractmethod
     def network(self, spec: EnvSpec) -> nn.Module:

@@ -7,11 +7,20 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from episodes.fit import require_episode, require_observation
+from episodes.fit import require_episode, require_observation, require_spec
+from episodes.store import Episodes
 from episodes.types import EnvSpec, Episode, Observation
+from valuefns.protocol import ValueFunction
 
 BLANK = 0.01
 """Share of pictures of one colour from which a value says so: a camera that was covered, off or not read."""
+
+
+def require_store(value: ValueFunction, store: Episodes) -> None:
+    """A ValueError with both sides where a learned value was made for other data than `store` holds."""
+    spec = getattr(value, "spec", None)
+    if spec is not None:
+        require_spec(spec, store.spec, f"store {store.path}, value {value.name!r}", value.reads_proprio)
 
 
 def episode_views(episode: Episode, spec: EnvSpec, what: str, proprio: bool = True) -> np.ndarray:

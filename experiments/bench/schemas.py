@@ -10,6 +10,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
 from episodes.settings import require, require_one_of
+from experiments.data.schemas import require_pixels
 from experiments.loop import schemas
 from networks.settings import LatentsConfig
 from valuefns.bench.plan import BenchConfig
@@ -23,6 +24,10 @@ class OwnDataConfig:
     annotations: str = ""  # csv: episode,type,m,n[,task,split]
     instruction: str = ""  # of every episode, where the dataset has none
     success: bool = True  # of every episode, where the dataset does not say; the csv's type `failure` wins
+    image_size: list[int] = field(default_factory=list)  # read pictures at [H,W], padded; empty: as stored
+
+    def __post_init__(self) -> None:
+        require_pixels(self, self.image_size)
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from episodes.importing import Known, import_dataset
 from episodes.lerobot_layout import HEADER_PATH
 from episodes.store import Episodes, EpisodeStore
 from experiments.bench.schemas import OwnDataConfig, ValueBenchConfig
+from experiments.data.schemas import pair
 from experiments.loop.addresses import digest
 from experiments.loop.cached import cached
 from experiments.loop.stages import fit_latents
@@ -23,6 +25,7 @@ from valuefns.bench.probes import PROBES
 from valuefns.make import load_value, make_value
 from valuefns.protocol import ValueFunction
 from valuefns.registry import reads_latents
+from valuefns.views import require_store
 
 BENCH_FORMAT = 1  # raise it when the generator makes other episodes from the same settings
 
@@ -63,11 +66,13 @@ def own_data(data: OwnDataConfig, cache: str) -> Bench:
     if not data.annotations:
         raise ValueError("data.annotations is empty: name the csv file of episode,type,m,n that goes with data.path")
     if (source / HEADER_PATH).exists():
-        store = EpisodeStore.open(source)
+        store = EpisodeStore.open(source, image_size=pair(data.image_size))
     else:
         known = Known(success=data.success, instruction=data.instruction or None)
-        target = Path(cache) / "datasets" / f"own-{digest(_fingerprint(source), asdict(data))}"
-        store = cached(target, HEADER_PATH, lambda target: import_dataset(source, target, known), EpisodeStore.open)
+        facts = {name: value for name, value in asdict(data).items() if name != "image_size"}  # one of reading
+        target = Path(cache) / "datasets" / f"own-{digest(_fingerprint(source), facts)}"
+        opened = partial(EpisodeStore.open, image_size=pair(data.image_size))
+        store = cached(target, HEADER_PATH, lambda target: import_dataset(source, target, known), opened)
     return Bench(store, read_csv(Path(data.annotations), len(store)), {})
 
 
@@ -93,7 +98,9 @@ def training_episodes(bench: Bench, groups: Sequence[str], tasks: Sequence[str])
 def trained(settings: ValueBenchConfig, name: str, bench: Bench) -> ValueFunction:
     """The value function of a model's name: loaded from its checkpoint or from the cache, or trained into it."""
     if name in settings.checkpoints:
-        return load_value(Path(settings.checkpoints[name]), settings.device)
+        value = load_value(Path(settings.checkpoints[name]), settings.device)
+        require_store(value, bench.store)
+        return value
     config = settings.valuefns[name]
     if config.name in PROBES:
         return make_value(config, settings.latents)

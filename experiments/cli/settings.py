@@ -21,6 +21,7 @@ HYDRA = (  # hydra keeps its own log and folders to itself: runs have theirs
     "hydra/job_logging=disabled", "hydra/hydra_logging=disabled", "hydra.output_subdir=null", "hydra.run.dir=.",
     "hydra.sweep.dir=runs/sweeps", "hydra.sweep.subdir=.", "hydra.job.chdir=false",
 )  # fmt: skip
+_TABLES = ("checkpoints=",)  # settings that hold any names, which Hydra takes for new keys
 _FLAGS = {"no": "false"}  # --no-browser
 
 
@@ -46,7 +47,7 @@ def key_values(command: Command, words: Sequence[str]) -> list[str]:
         word = operands[1].partition("=")[2]
         one = f"one word may stand without its key, the {command.operand}"
         raise ValueError(f"{word}: {one}; write KEY={word} (foresight {command.name} --help)")
-    return [readable(word) for word in result]
+    return [f"++{word}" if word.startswith(_TABLES) else word for word in map(readable, result)]
 
 
 def quoted(text: str) -> str:

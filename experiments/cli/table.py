@@ -50,7 +50,8 @@ COMMANDS = (
     Command(
         "bench", "Measure", "how good is a value: one scorecard for every value function", "value_bench.py",
         "experiments.bench.run:run_all", config="value_bench",
-        shown=("models", "checkpoints", "data.path", "data.annotations", "train_on", "seed", "videos", "device"),
+        shown=("models", "checkpoints", "data.path", "data.annotations", "data.image_size", "train_on", "seed",
+               "videos", "device"),
     ),
     Command(
         "study", "Measure", "every method on every value, over tasks and data seeds, in cells", "method_study.py",
@@ -94,7 +95,7 @@ COMMANDS = (
     Command(
         "rank", "Data", "rank data sets, and their episodes, by what a value says of them", "rank_datasets.py",
         "experiments.data.rank:run_all", config="rank_datasets", operand="stores",
-        shown=("stores", "valuefn", "checkpoint", "per_store", "threshold", "device", "runs"),
+        shown=("stores", "valuefn", "checkpoint", "image_size", "per_store", "threshold", "device", "runs"),
     ),
     Command(
         "propose", "Data", "intervals without progress, proposed by a vision-language model", "propose_segments.py",

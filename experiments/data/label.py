@@ -8,10 +8,11 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from episodes.store import EpisodeStore
-from experiments.data.labelling import label, mean_voc, named_value, require_value
+from experiments.data.labelling import label, mean_voc, named_value
 from experiments.data.schemas import LabelConfig, pair
 from experiments.loop.checks import check_device
 from valuefns.oracle import OracleValue
+from valuefns.views import require_store
 
 
 def run_all(config: DictConfig) -> None:
@@ -23,7 +24,7 @@ def run_all(config: DictConfig) -> None:
     rows = []
     stores = [EpisodeStore.open(Path(place), image_size=pair(settings.image_size)) for place in settings.stores]
     for store in stores:  # before the first is labelled
-        require_value(value, store)
+        require_store(value, store)
     for store in stores:
         if isinstance(value, OracleValue):
             value.fit(store)

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from episodes.files import make_once, refuse_link, remove, sha256_file
-from episodes.fit import require_spec
 from episodes.intervals import bootstrap_mean
 from episodes.labels import Labels
 from episodes.store import EpisodeStore
@@ -66,13 +65,6 @@ def _make(store: EpisodeStore, value: ValueFunction, value_hash: str, path: Path
     write_json(head, {"failed": failed, "value": value.name, "scale": value.scale})
     for part in path.parent.glob(f"{path.stem}.part-*.json"):
         remove(part)
-
-
-def require_value(value: ValueFunction, store: EpisodeStore) -> None:
-    """A ValueError where a learned value was made for other data than a store holds."""
-    spec = getattr(value, "spec", None)
-    if spec is not None:
-        require_spec(spec, store.spec, f"{store.path}, value {value.name!r}", value.reads_proprio)
 
 
 def _kept(store: EpisodeStore, failed: dict[int, str]):  # type: ignore[no-untyped-def]

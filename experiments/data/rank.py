@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from episodes.files import write_atomic
 from episodes.store import Episodes, EpisodeStore
 from experiments.data.quality_tables import csv_text, episode_rows, kept_episodes, success_figures, table
+from experiments.data.schemas import pair
 from experiments.loop.run_folder import RunFolder, write_json
 from experiments.loop.schemas import RankDatasetsConfig
 from networks.settings import LatentsConfig
@@ -18,14 +19,18 @@ from valuefns.gvl.quality import Quality, dataset_quality
 from valuefns.learned import LearnedValue
 from valuefns.make import load_value, make_value, value_class
 from valuefns.protocol import ValueFunction
+from valuefns.views import require_store
 
 
 def run_all(config: DictConfig) -> Path:
     """Score every store, write the files, print the ranking; return the run's folder."""
     settings = OmegaConf.to_object(config)
     assert isinstance(settings, RankDatasetsConfig)
-    stores = [_sample(EpisodeStore.open(path), settings) for path in _distinct(settings.stores)]
+    size = pair(settings.image_size)
+    stores = [_sample(EpisodeStore.open(path, image_size=size), settings) for path in _distinct(settings.stores)]
     value = _value(settings, stores)
+    for store in stores if settings.checkpoint else ():  # before the first is scored
+        require_store(value, store)
     run = RunFolder("rank_datasets", config, f"VOC of {len(stores)} datasets by {settings.valuefn.name}")
     found: list[tuple[Episodes, Quality]] = []
     for store in stores:

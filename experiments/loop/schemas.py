@@ -20,6 +20,7 @@ from envs.takeover import TakeoverConfig
 from episodes import seeds
 from episodes.settings import require, require_one_of
 from episodes.types import MAX_PIXELS
+from experiments.data.schemas import require_pixels
 from experiments.studies.arms import TOKENS
 from networks.settings import LatentsConfig
 from valuefns.gvl.settings import GVLConfig
@@ -133,8 +134,7 @@ class TrainConfig(RecapSimConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_one_of(self, part=("value", "policy"))
-        if self.image_size and (len(self.image_size) != 2 or min(self.image_size) < 1):
-            raise ValueError(f"image_size={list(self.image_size)}: give [height,width] in pixels")
+        require_pixels(self, self.image_size)
 
 
 @dataclass
@@ -181,6 +181,7 @@ class RankDatasetsConfig:
     stores: list[str] = field(default_factory=list)  # folders of episode stores
     valuefn: Any = MISSING  # gvl, topreward, roboreward, oracle; others with a checkpoint
     checkpoint: str = ""  # folder of a trained value
+    image_size: list[int] = field(default_factory=list)  # read pictures at [H,W], padded; empty: as stored
     per_store: int = 0  # episodes drawn from each store; 0: all
     threshold: float = 0.5  # of VOC, above which GVL-SD calls an episode a success
     seed: int = 0
@@ -190,6 +191,7 @@ class RankDatasetsConfig:
 
     def __post_init__(self) -> None:
         require(self, per_store=(0, inf), threshold=(-1, 1), seed=(0, inf))
+        require_pixels(self, self.image_size)
 
 
 @dataclass

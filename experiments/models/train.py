@@ -10,6 +10,7 @@ from agents.extraction import bc
 from agents.make import make_policy
 from episodes.labels import Labels
 from episodes.store import EpisodeStore
+from experiments.data.schemas import pair
 from experiments.loop.checks import check_device
 from experiments.loop.pinned import pin
 from experiments.loop.run_folder import environment, write_json
@@ -32,8 +33,7 @@ def run_all(config: DictConfig) -> None:
         return
     accelerator = Accelerator(cpu=settings.device == "cpu")  # first: it gives each process its GPU
     try:
-        size = (settings.image_size[0], settings.image_size[1]) if settings.image_size else None
-        store = EpisodeStore.open(Path(settings.store), image_size=size)
+        store = EpisodeStore.open(Path(settings.store), image_size=pair(settings.image_size))
         part = settings.valuefn if settings.part == "value" else settings.policy
         latents = settings.latents if settings.part == "value" and reads_latents(part) else None
         if latents is not None:

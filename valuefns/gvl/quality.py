@@ -55,7 +55,7 @@ def dataset_quality(value: ValueFunction, episodes: Sequence[Episode] | Episodes
             tuple(p.missing for p in predictions),
             sum(p.refused for p in predictions),
         )
-    scores = [value.score(episode)[:-1] for episode in episodes]
+    scores = [values[:-1] for values in value.score_all(episodes)]
     vocs = tuple(float("nan") if np.isnan(v).any() else voc(v) for v in scores)
     return Quality(vocs, tuple(len(v) for v in scores), tuple(int(np.isnan(v).sum()) for v in scores), 0)
 
