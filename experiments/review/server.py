@@ -174,7 +174,7 @@ def make_server(review: Review, port: int = 0) -> ThreadingHTTPServer:
     try:
         return ThreadingHTTPServer(("127.0.0.1", port), handler)
     except (OSError, OverflowError) as error:
-        raise ValueError(f"port {port}: {error}; choose another with --port, or 0 for a free one") from error
+        raise ValueError(f"port {port}: {error}; choose another with port=N, or port=0 for a free one") from error
 
 
 def _bytes(path: Path) -> bytes | None:

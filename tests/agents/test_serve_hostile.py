@@ -8,6 +8,7 @@ import struct
 import threading
 import time
 import tracemalloc
+import urllib.request
 from contextlib import suppress
 from typing import Any
 
@@ -165,14 +166,14 @@ def test_messages_of_many_values_are_refused_before_they_are_made() -> None:
 def test_large_pictures_do_not_keep_the_others_waiting(policy: FlowPolicy, monkeypatch: pytest.MonkeyPatch) -> None:
     reading, read_on = threading.Event(), threading.Event()
 
-    def takes_long(data: bytes, spec: Any) -> Any:
+    def takes_long(data: bytes, *more: Any) -> Any:
         if len(data) > 1 << 20:
             reading.set()
             assert read_on.wait(60)
-        return decode(data, spec)
+        return decode(data, *more)
 
     monkeypatch.setattr("agents.serve.decode", takes_long)
-    with Running(PolicyServer(policy, port=0)) as running:
+    with Running(PolicyServer(policy, port=0, resize=True)) as running:
         small, large = opened(running), opened(running)
         asked(small, request(seed=1))
         camera = np.zeros((8192, 1000, 3), np.uint8)
@@ -247,6 +248,8 @@ def test_pages_and_foreign_names_are_refused_at_both_doors(policy: FlowPolicy) -
                     )
                     assert b"403" in plain.recv(100)
                 connect(f"ws://localhost:{port}", proxy=None).__enter__().close()
+            with urllib.request.urlopen(f"http://127.0.0.1:{running.port}/healthz", timeout=30) as answer:
+                assert answer.read() == b"OK\n"
     finally:
         door.close()
 

@@ -20,9 +20,12 @@ from agents.serve import PolicyServer
 from agents.settings import ExtractionConfig
 from episodes.store import EpisodeStore
 from episodes.types import EnvSpec, Episode
+from experiments.bench.schemas import OwnDataConfig
+from experiments.bench.stages import own_data
 from experiments.loop.stages import make_actor
 from tests.helpers import tiny
 from tests.helpers.commands import foresight
+from tests.helpers.foreign_datasets import H, W, truths, write_v3
 from tests.helpers.made_lift import SPEC, made_episode, made_store
 from tests.helpers.served import FLOW, Running
 from valuefns.crossfit import cross_fit
@@ -116,6 +119,18 @@ def test_python_with_a_store(made: Path, misfit: str) -> None:
     with pytest.raises(ValueError, match=MISFITS[misfit][1]):
         value.score_all(EpisodeStore(made / misfit))
     assert len(value.score_all(EpisodeStore(made / "small"))) == 3
+
+
+def test_own_data_are_imported_once_and_read_at_any_size(tmp_path: Path) -> None:
+    write_v3(tmp_path / "d", truths())
+    (tmp_path / "a.csv").write_text("episode,type,m,n\n0,expert,,\n")
+    data = OwnDataConfig(str(tmp_path / "d"), str(tmp_path / "a.csv"))
+    for size in ([], [32, 32]):
+        store = own_data(dataclasses.replace(data, image_size=size), str(tmp_path / "c")).store
+        assert (
+            store.spec.image_size == (tuple(size) or (H, W))
+            and len(list((tmp_path / "c/datasets").glob("own-*/"))) == 1
+        )
 
 
 @pytest.mark.parametrize("misfit", MISFITS)

@@ -1,4 +1,4 @@
-"""What docs/data.md promises and where each promise is tested: digest of the sentence -> its subject and its tests.
+"""What docs/data.md and sections on formats elsewhere promise, and where each is tested: digest -> subject and tests.
 
 A sentence that is new or changed has another digest: look whether the tests still hold what it says, then enter it
 (the failing test prints digest and sentence).
@@ -93,6 +93,12 @@ LINKS, CODE = (
 )
 LEROBOTS = "scripts/check_lerobot.py"
 SPEED = "benchmarks/loader_speed.py"
+FIT, HOSTILE, REMOTE, BENCH = (
+    "experiments/test_fit_consumers.py::",
+    "agents/test_serve_hostile.py::",
+    "agents/test_remote.py::",
+    "valuefns/test_value_bench.py::",
+)
 SCRIPTS = (LEROBOTS, SPEED)  # run by hand: they need other packages, or measure
 
 PROMISES: dict[str, tuple[str, ...]] = {
@@ -158,4 +164,74 @@ PROMISES: dict[str, tuple[str, ...]] = {
     "d89073": ("statistics of episodes", LEROBOTS),
     "8740a1": ("a vector of one entry", OWN + "test_what_cannot_be_exported_is_said"),
     "a7dc24": ("scripts", LEROBOTS, SPEED),
+    # docs/simpler.md, Policy servers
+    "0fa768": (
+        "the protocol",
+        REMOTE + "test_the_server_answers_what_the_policy_would_and_in_batches",
+        REMOTE + "test_the_token_and_the_guidance_are_settings",
+    ),
+    "1f6e1d": (
+        "batches and health",
+        REMOTE + "test_the_server_answers_what_the_policy_would_and_in_batches",
+        HOSTILE + "test_pages_and_foreign_names_are_refused_at_both_doors",
+    ),
+    "356d1a": ("who may ask", HOSTILE + "test_pages_and_foreign_names_are_refused_at_both_doors"),
+    "2eadf8": ("slots", HOSTILE + "test_connections_that_ask_nothing_lock_nobody_out"),
+    "bb05ef": (
+        "pictures of another size",
+        FIT + "test_the_requests_to_a_policy_server",
+        FIT + "test_a_server_that_was_told_to_fits_pictures_and_keeps_their_shape",
+    ),
+    "552c92": (
+        "a bad request",
+        REMOTE + "test_a_bad_request_is_refused_and_the_server_goes_on",
+        HOSTILE + "test_one_hostile_client_of_eight_changes_no_other_ones_answer",
+    ),
+    "72d084": ("head of the messages", FIGURE),
+    "b93c95": (
+        "the messages",
+        FIT + "test_the_requests_to_a_policy_server",
+        HOSTILE + "test_clients_without_a_seed_are_answered_by_a_fresh_server",
+    ),
+    "97ceda": ("which policy answers", "experiments/test_one_writer.py::test_another_policy_behind_the_same_address"),
+    "d995f0": ("of foreign servers nothing is known", REMOTE + "test_a_foreign_server_is_asked_in_its_own_words"),
+    "c8ccf4": ("another environment", FIT + "test_the_handshake_with_a_policy_server"),
+    "3e0295": (
+        "adapters",
+        REMOTE + "test_a_foreign_server_is_asked_in_its_own_words",
+        REMOTE + "test_bad_adapters_are_refused",
+    ),
+    "0cdf5a": (
+        "what adapters do",
+        REMOTE + "test_poses_go_there_and_back",
+        REMOTE + "test_grippers",
+        REMOTE + "test_a_foreign_server_is_asked_in_its_own_words",
+    ),
+    # docs/scale.md, Open X-Embodiment
+    "694618": ("conversion", OXE, "episodes/test_import_oxe.py::test_conversions_there_and_back"),
+    "dd366d": ("a copy with another convention", "episodes/test_import_oxe.py::test_what_is_not_said_is_not_guessed"),
+    # docs/value_bench.md, Your own episodes
+    "ee80a0": (
+        "sources",
+        BENCH + "test_own_data_through_the_command",
+        FIT + "test_own_data_are_imported_once_and_read_at_any_size",
+    ),
+    "de9e63": ("head of the annotations", FIGURE),
+    "0d2216": ("lines of annotations", BENCH + "test_annotation_files"),
+    "250e0b": ("what they mean", BENCH + "test_annotation_files", BENCH + "test_one_bad_episode_never_stops_a_run"),
+    "1551cc": (
+        "the training split",
+        BENCH + "test_models_learn_from_named_types_or_groups",
+        BENCH + "test_own_data_through_the_command",
+    ),
+    "9038e9": (
+        "episodes that cannot be scored",
+        BENCH + "test_one_bad_episode_never_stops_a_run",
+        BENCH + "test_own_data_through_the_command",
+    ),
+    "8759a5": (
+        "a checkpoint of other data",
+        FIT + "test_commands_that_read_a_store_with_a_value",
+        FIT + "test_reading_at_the_size_that_the_line_names_works",
+    ),
 }
