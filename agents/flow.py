@@ -48,6 +48,8 @@ class FlowPolicy(Policy):
     ) -> FlowPolicy:
         self.spec.require_same(store.spec, f"store {store.path}")
         labels.require_for(store)
+        if self.started and self.indicator == NULL and "indicator" in labels:
+            self.model.forget_tokens()
         self.indicator = POSITIVE if "indicator" in labels else NULL  # never act with a token it has not been shown
         data = DecodedCache(store, cache)
         require_actions(data.actions, self.spec, f"store {store.path}")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from agents.settings import FlowConfig
+from episodes.labels import NULL
 from networks.flow_matching import integrate, interpolate, velocity_from_clean
 
 
@@ -79,6 +80,11 @@ class FlowModel(nn.Module):
         for block in self.blocks:
             x = block(x, condition)
         return self.out(x).float().unflatten(1, self.shape)
+
+    @torch.no_grad()
+    def forget_tokens(self) -> None:
+        """Let every token mean what the null token means: where training goes on, one that was never shown is noise."""
+        self.indicator.weight.copy_(self.indicator.weight[NULL].expand_as(self.indicator.weight))
 
     def losses(self, batch: dict[str, Tensor], indicator: Tensor) -> Tensor:
         """Mean squared error of the predicted clean chunk, averaged over the real steps of the chunk, (B,).

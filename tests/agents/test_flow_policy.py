@@ -116,6 +116,17 @@ def test_training_goes_on_from_saved_weights_and_their_scales(tmp_path: Path) ->
         torch.testing.assert_close(tensor, saved[name], msg=name)  # no step taken, and the scales of its own data
     policy = continued_policy(tmp_path / "first", config(2), SPEC).fit(other, labels[1])
     assert any(not torch.equal(tensor, saved[name]) for name, tensor in policy.state_dict().items())
+    marks = Labels.from_arrays(
+        other, "test", weight=[np.ones(r["length"]) for r in other.index],
+        indicator=[np.ones(r["length"]) for r in other.index],
+    )  # fmt: skip
+    null = saved["model.indicator.weight"][NULL]
+    begun = continued_policy(tmp_path / "first", config(0), SPEC).fit(other, marks)
+    torch.testing.assert_close(begun.model.indicator.weight, null.expand(3, -1), msg="never shown: as without a token")
+    marked = continued_policy(tmp_path / "first", config(3), SPEC).fit(other, marks)
+    marked.save(tmp_path / "marked")
+    again = continued_policy(tmp_path / "marked", config(0), SPEC).fit(other, marks)
+    torch.testing.assert_close(again.model.indicator.weight, marked.model.indicator.weight, msg="shown: kept")
     with pytest.raises(ValueError, match=r"is flow, policy=pi05; start from one of the same kind"):
         continued_policy(tmp_path / "first", Pi05Config(), SPEC)
     with pytest.raises(ValueError, match="first"):
