@@ -12,7 +12,7 @@ from torch import Tensor
 from agents.flow_model import FlowModel
 from agents.policy import Policy
 from agents.settings import FlowConfig
-from episodes.fit import require_actions, require_observation
+from episodes.fit import require_actions, require_observation, warn_of_still_proprio
 from episodes.labels import NULL, POSITIVE, Labels
 from episodes.store import Episodes
 from episodes.types import EnvSpec, Observation
@@ -53,6 +53,7 @@ class FlowPolicy(Policy):
         self.indicator = POSITIVE if "indicator" in labels else NULL  # never act with a token it has not been shown
         data = DecodedCache(store, cache)
         require_actions(data.actions, self.spec, f"store {store.path}")
+        warn_of_still_proprio(data.proprio, self.spec.proprio_names, f"policy {self.name!r}, fit on {store.path}")
         for name, x in (("proprio", data.proprio), ("action", data.actions)) if not self.started else ():
             getattr(self.model, f"{name}_mean").copy_(torch.as_tensor(x.mean(0)))
             getattr(self.model, f"{name}_std").copy_(torch.as_tensor(x.std(0).clip(min=1e-3)))

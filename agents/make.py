@@ -11,6 +11,7 @@ from agents.registry import POLICIES
 from episodes.files import sha256_file
 from episodes.types import EnvSpec
 from networks.checkpoint import load_config
+from networks.saved import find_policy
 
 if TYPE_CHECKING:
     from agents.policy import Policy
@@ -32,12 +33,15 @@ def make_policy(config: Any, spec: EnvSpec, seed: int = 0, device: str = "cpu") 
     return policy_class(config.name).make(config, spec, seed, device)
 
 
-def load_policy(folder: Path, device: str = "cpu", kind: Any = "") -> Policy:
-    """Load a policy from the folder it was saved in.
+def load_policy(folder: str | Path, device: str = "cpu", kind: Any = "", arm: str = "") -> Policy:
+    """Load a policy from the folder it was saved in, or from a run.
 
+    folder: the policy's own; an arm's (its last iteration); a run's, or one of runs (the newest run), which gives
+    `arm`, or without one the arm that solved most episodes.
     kind: its name, where the caller knows it. Without one the folder says, and then only a registered name will do:
-    a file must not choose what is imported.
+    a file must not choose what is imported. ValueError: what is missing there, in one line.
     """
+    folder = find_policy(folder, arm)
     if not kind:
         kind = load_config(folder).get("kind")
         if kind not in POLICIES.names():

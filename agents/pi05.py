@@ -14,7 +14,7 @@ from agents.pi05_model import Pi05Model
 from agents.pi05_text import prompt_tokens, state_bins
 from agents.policy import Policy
 from agents.settings import Pi05Config
-from episodes.fit import require_actions, require_observation
+from episodes.fit import require_actions, require_observation, warn_of_still_proprio
 from episodes.labels import NULL, POSITIVE, Labels
 from episodes.store import Episodes
 from episodes.types import EnvSpec, Observation
@@ -84,6 +84,7 @@ class Pi05Policy(Policy):
         self.indicator = POSITIVE if "indicator" in labels else NULL  # never act with a text it has not been shown
         data = DecodedCache(store, cache)
         require_actions(data.actions, self.spec, f"store {store.path}")
+        warn_of_still_proprio(data.proprio, self.spec.proprio_names, f"policy {self.name!r}, fit on {store.path}")
         for name, x in (("proprio", data.proprio), ("action", data.actions)) if not self.started else ():
             for end, bound in zip(("low", "high"), quantile_range(x), strict=True):
                 getattr(self.model, f"{name}_{end}").copy_(torch.as_tensor(bound))

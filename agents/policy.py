@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -35,6 +35,14 @@ class Policy(nn.Module, ABC):
     guidance: float
     started: bool = False  # from saved weights, whose scales of observations and actions stay
     _noise: list[np.random.Generator]  # of each slot's episode
+    _instruction: str = ""  # of the episode that `predict` acts in
+    _left: list[np.ndarray] | None = None  # actions that `predict` has still to give; None: no episode has begun
+
+    def __repr__(self) -> str:
+        size = sum(p.numel() for p in self.parameters()) / 1e6
+        token = {NEGATIVE: "negative", POSITIVE: "positive", NULL: "no"}[self.indicator]
+        acts = f"acts on {token} indicator, {self.execute} steps a chunk"
+        return f"{type(self).__name__}({self.name}, {size:.3g} M parameters, {self.spec!r}, {acts})"
 
     @abstractmethod
     def loss(self, batch: dict[str, Tensor], indicator: Tensor) -> Tensor:
@@ -53,7 +61,53 @@ class Policy(nn.Module, ABC):
             self._noise[i] = np.random.default_rng([int(seeds[i]), 7])
 
     @abstractmethod
-    def act(self, observations: Sequence[Observation | None]) -> np.ndarray: ...
+    def act(self, observations: Sequence[Observation | None]) -> np.ndarray:
+        """Return a chunk of actions for every slot, float32 (n, K, A); one that is given None is not asked."""
+
+    def begin(self, instruction: str = "", seed: int = 0) -> None:
+        """Begin an episode of one environment for `predict`; `seed` is that of its noise."""
+        self.reset(np.array([True]), np.array([seed]), [instruction])
+        self._instruction, self._left = instruction, []
+
+    def predict(
+        self, observation: Mapping[str, np.ndarray] | Observation, instruction: str | None = None
+    ) -> np.ndarray:
+        """Return the next action of one environment, float32 (A,), from its Gymnasium observation.
+
+        observation: a flat Dict of one uint8 (H, W, 3) picture per camera and `proprio`. A chunk's first `execute`
+        actions are given one by one before the network is asked again. Call `begin` where an episode begins, with
+        info["instruction"]; an `instruction` given here is the one from now on. ValueError: what does not fit.
+
+            observation, info = env.reset(seed=7)
+            policy.begin(info["instruction"], seed=7)
+            observation, reward, terminated, truncated, info = env.step(policy.predict(observation))
+        """
+        if self._left is None:
+            self.begin(instruction or "")
+        if instruction is not None:
+            self._instruction = instruction
+        assert self._left is not None
+        if not self._left:
+            self._left = list(self.act([self._observed(observation)])[0][: self.execute])
+        return self._left.pop(0)
+
+    def _observed(self, observation: Mapping[str, np.ndarray] | Observation) -> Observation:
+        if isinstance(observation, Observation):
+            return observation
+        missing = [name for name in (*self.spec.cameras, "proprio") if name not in observation]
+        if missing:
+            raise ValueError(
+                f"policy {self.name!r}: the observation has no {', '.join(missing)}, only {sorted(observation)}; give "
+                "a Dict with a picture per camera and proprio"
+            )
+        several = [name for name in self.spec.cameras if np.ndim(observation[name]) != 3]
+        if several:
+            shape = np.shape(observation[several[0]])
+            raise ValueError(
+                f"policy {self.name!r}: {several[0]} has shape {shape}; predict takes one environment's observation, "
+                "use act for several"
+            )
+        return Observation.from_gym(observation, self._instruction)
 
     @classmethod
     def make(cls, config: Any, spec: EnvSpec, seed: int = 0, device: str = "cpu") -> Self:

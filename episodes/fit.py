@@ -6,7 +6,8 @@ Used at the first touch by everything that reads: labels, training, the bench, r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,20 @@ def require_episode(episode: Episode, spec: EnvSpec, what: str, proprio: bool = 
         raise ValueError(f"{what}: it was made at {spec.hz:g} Hz, the episode has {episode.hz:g} Hz")
     if proprio:
         _require_proprio(episode.proprio, spec, what)
+        warn_of_still_proprio(episode.proprio, spec.proprio_names, what)
+
+
+def warn_of_still_proprio(proprio: npt.NDArray[Any], names: Sequence[str], what: str) -> None:
+    """Warn where a proprioception (N, P) that is read says nothing: 0 throughout, or the same in every frame."""
+    proprio = np.asarray(proprio)
+    if not proprio.size or len(proprio) < 2 or (proprio != proprio[0]).any(-1).any():
+        return
+    found = "0" if not proprio.any() else "the same"
+    warnings.warn(
+        f"{what}: the proprioception ({_names(tuple(names))}) is {found} in every frame, and it is read; record the "
+        "robot's state, or use a model that reads none",
+        stacklevel=3,
+    )
 
 
 def require_observation(observation: Observation, spec: EnvSpec, what: str, proprio: bool = True) -> None:

@@ -26,7 +26,7 @@ NEGATIVE, POSITIVE, NULL = 0, 1, 2
 _FORMAT, _VERSION = "foresight-labels", 1
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Labels:
     """Columns keyed (episode, frame) for the steps t = 0..T-1 of the episodes of a store or view.
 
@@ -40,7 +40,7 @@ class Labels:
     episodes: tuple[int, ...]  # episode_index in the store
     lengths: tuple[int, ...]
     columns: dict[str, Column]  # name -> all steps, one episode after the other
-    _span: dict[int, tuple[int, int]] = field(init=False, repr=False)  # first and last + 1 row of each episode
+    _span: dict[int, tuple[int, int]] = field(init=False)  # first and last + 1 row of each episode
 
     @classmethod
     def from_arrays(
@@ -76,6 +76,10 @@ class Labels:
         ends = np.cumsum(self.lengths, dtype=np.int64)
         span = {e: (int(end) - n, int(end)) for e, n, end in zip(self.episodes, self.lengths, ends, strict=True)}
         object.__setattr__(self, "_span", span)
+
+    def __repr__(self) -> str:
+        names = ", ".join(self.columns) or "no columns"
+        return f"Labels({names} of {len(self.episodes)} episodes, {sum(self.lengths)} steps, by {self.made_by})"
 
     def __contains__(self, name: str) -> bool:
         """Whether there is a column of this name."""

@@ -55,6 +55,13 @@ class Episodes:
     def __len__(self) -> int:
         return len(self._rows)
 
+    def __repr__(self) -> str:
+        steps, successes = sum(row["length"] for row in self._rows), sum(bool(row["success"]) for row in self._rows)
+        return (
+            f"{type(self).__name__}({str(self.path)!r}, {len(self)} episodes, {successes} succeed, {steps} steps, "
+            f"{self.spec.env_id})"
+        )
+
     def __getitem__(self, i: int) -> Episode:
         """The i-th episode, decoded; its files are verified against their checksums at the first read.
 
@@ -67,6 +74,7 @@ class Episodes:
 
     @property
     def spec(self) -> EnvSpec:
+        """What the episodes are of, with pictures of the size that they are read at."""
         return self._store._seen
 
     @property

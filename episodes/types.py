@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ MAX_PIXELS = 8192
 """The largest height or width of an image that anything here reads, draws or makes room for."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Observation:
     """One moment as a policy sees it: images {camera: uint8 (H, W, 3)}, proprio float32 (P,), instruction."""
 
@@ -46,8 +47,11 @@ class Observation:
         images = {name: value for name, value in observation.items() if name not in ("proprio", "state")}
         return cls(images, observation["proprio"], instruction)
 
+    def __repr__(self) -> str:
+        return f"Observation({_seen(self.images)}, proprio {np.shape(self.proprio)}, {self.instruction!r})"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class EnvSpec:
     """What a store, a checkpoint and an environment must agree on; units are SI, rotations are radians."""
 
@@ -84,15 +88,23 @@ class EnvSpec:
         if not 0 < self.hz < float("inf") or self.max_steps < 1:
             raise ValueError(f"EnvSpec: hz={self.hz}, max_steps={self.max_steps}; both must be above 0")
 
+    def __repr__(self) -> str:
+        views = f"{'+'.join(self.cameras) or 'no cameras'} {self.image_size[0]}x{self.image_size[1]}"
+        dims = f"{self.action_dim} actions, {self.proprio_dim} proprio"
+        return f"EnvSpec({self.env_id}, {views}, {dims}, {self.hz:g} Hz, at most {self.max_steps} steps)"
+
     @property
     def action_dim(self) -> int:
+        """Numbers in an action (A)."""
         return len(self.action_names)
 
     @property
     def proprio_dim(self) -> int:
+        """Numbers in the proprioception of a frame (P)."""
         return len(self.proprio_names)
 
     def to_json(self) -> str:
+        """The fields as json text, keys sorted; `from_json` reads it."""
         return json.dumps(asdict(self), sort_keys=True)
 
     def hashed(self) -> bytes:
@@ -156,7 +168,7 @@ _PER_STEP = {"actions": "fiu", "rewards": "fiu", "segments": "iu"} | dict.fromke
 _PER_FRAME = {"proprio": "fiu", "progress": "fiu"}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Episode:
     """One episode of T steps and its final observation, as a struct of arrays.
 
@@ -203,6 +215,60 @@ class Episode:
                     f"give uint8 ({T + 1}, H, W, 3), the final observation's included"
                 )
 
+    @classmethod
+    def from_video(
+        cls,
+        path: str | Path | Mapping[str, str | Path],
+        instruction: str,
+        hz: float,
+        *,
+        camera: str = "video",
+        image_size: tuple[int, int] | None = None,
+        proprio: npt.NDArray[Any] | None = None,
+        success: bool = False,
+    ) -> Episode:
+        """An episode to be scored from a video: `hz` pictures a second of it, and nothing that it does not show.
+
+        path: a video file, of the view `camera`, or one file per camera {camera: path}, which begin together.
+        image_size: (H, W) the pictures are made (Lanczos); None: the video's own. proprio (T+1, P): the state at the
+        same moments, for models that read it. Actions are (T, 0), progress NaN, segments unlabelled; success is what
+        you say. ValueError: a video that cannot be read, shorter than two pictures, or slower than `hz`.
+        """
+        from episodes.video import pictures_at  # PyAV only where it is needed
+
+        paths = dict(path) if isinstance(path, Mapping) else {camera: path}
+        if not paths:
+            raise ValueError("from_video: no camera; give one file, or {camera: path}")
+        seen = {name: pictures_at(Path(file), hz, image_size) for name, file in paths.items()}
+        n = min(len(frames) for frames in seen.values())
+        if proprio is not None and len(proprio) != n:
+            raise ValueError(
+                f"from_video: proprio has {len(proprio)} rows for {n} pictures at {hz:g} Hz; give one each"
+            )
+        T = n - 1
+        last = np.arange(T) == T - 1
+        return cls(
+            images={name: frames[:n] for name, frames in seen.items()},
+            proprio=np.zeros((n, 0), np.float32) if proprio is None else np.asarray(proprio, np.float32),
+            actions=np.zeros((T, 0), np.float32),
+            rewards=np.zeros(T, np.float32),
+            terminated=last & success,
+            truncated=last & (not success),
+            success=success,
+            segments=np.full(T, SEGMENTS.index("unlabelled"), np.int8),
+            progress=np.full(n, np.nan, np.float32),
+            intervention=np.zeros(T, np.bool_),
+            instruction=instruction,
+            provenance=Provenance("video", 0, "human"),
+            hz=hz,
+            extra={"video": ", ".join(str(file) for file in paths.values())},
+        )
+
+    def __repr__(self) -> str:
+        ending = "success" if self.success else "no success"
+        what = f"{len(self)} steps at {self.hz:g} Hz, {ending}, {_seen(self.images)}, proprio {self.proprio.shape[-1]}"
+        return f"Episode({self.provenance.env_id} seed {self.provenance.seed}, {what}, {self.instruction!r})"
+
     @property
     def _name(self) -> str:
         return f"Episode (seed {self.provenance.seed})"
@@ -213,3 +279,8 @@ class Episode:
     def observation(self, t: int) -> Observation:
         """The observation before step t; t = T is the final one."""
         return Observation({c: v[t] for c, v in self.images.items()}, self.proprio[t], self.instruction)
+
+
+def _seen(images: Mapping[str, npt.NDArray[Any]]) -> str:
+    """The cameras and their sizes, in few words."""
+    return ", ".join(f"{name} {v.shape[-3]}x{v.shape[-2]}" for name, v in images.items()) or "no cameras"

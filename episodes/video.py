@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from episodes.files import one_line, refuse_special
 from episodes.frames import Pictures, block_length
+from episodes.images import resized
 
 HALF = 0.5  # of a frame: how far a frame may lie from the wanted moment
 _CRF = {"mp4 lossless": "0", "mp4": "18"}  # 18: hardly to be told from the original
@@ -91,6 +93,48 @@ def all_frames(path: Path, size: tuple[int, int]) -> Iterator[Pictures]:
     """Every frame of a video in order, in blocks."""
     with _opened(path) as container:
         yield from _in_blocks((frame for frame in container.decode(container.streams.video[0])), size)
+
+
+def pictures_at(path: Path, hz: float, size: tuple[int, int] | None = None) -> Pictures:
+    """The pictures of a video at 0, 1/hz, 2/hz, ... seconds, each the frame shown nearest, uint8 RGB (N, H, W, 3).
+
+    size: (H, W) they are made (Lanczos); None: as they are. ValueError, naming the file: it cannot be read, has fewer
+    than two pictures at that rate, or shows fewer than `hz` frames a second.
+    """
+    if not 0 < hz < float("inf"):
+        raise ValueError(f"video {path}: hz={hz}; give pictures per second above 0")
+    try:
+        refuse_special(path)
+        with _opened(path) as container:
+            stream = container.streams.video[0]
+            rate = float(stream.average_rate or 0)
+            if 0 < rate < hz - 0.01:
+                raise ValueError(f"shows {rate:.4g} frames a second, hz={hz:g}; take hz={rate:.4g} or less")
+            chosen = [
+                picture if size is None else resized(picture, size)
+                for picture in (f.to_ndarray(format="rgb24") for f in _each(container, 1 / hz))
+            ]
+    except (OSError, ValueError) as error:
+        said = "no such file" if not path.exists() else str(error)
+        raise ValueError(one_line(f"video {path}: {said}")) from error
+    if len(chosen) < 2:
+        raise ValueError(f"video {path}: {len(chosen)} pictures at {hz:g} Hz; give a longer one, or a higher hz")
+    return np.stack(chosen)
+
+
+def _each(container: Any, period: float) -> Iterator[Any]:
+    """The frame nearest to every multiple of `period` seconds, up to the last frame."""
+    stream = container.streams.video[0]
+    k, before, was, first = 0, None, -np.inf, None
+    for frame in container.decode(stream):
+        if frame.pts is None:
+            continue
+        first = frame.pts if first is None else first
+        time = float((frame.pts - first) * stream.time_base)
+        while k * period <= time + 1e-6:
+            yield before if before is not None and k * period - was < time - k * period else frame
+            k += 1
+        before, was = frame, time
 
 
 def frames_near(

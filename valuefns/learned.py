@@ -36,6 +36,11 @@ class LearnedValue(ValueFunction):
             require_store(self, episodes)
         return super().score_all(episodes, causal)
 
+    def _told(self) -> str:
+        if self.model is None:
+            return ", not fitted"
+        return f", {sum(p.numel() for p in self.model.parameters()) / 1e6:.3g} M parameters, {self.spec!r}"
+
     @abstractmethod
     def network(self, spec: EnvSpec) -> nn.Module:
         """The network with random weights, for data of an EnvSpec."""
@@ -46,6 +51,7 @@ class LearnedValue(ValueFunction):
         return config
 
     def save(self, folder: Path) -> None:
+        """Write weights, settings, EnvSpec and latent encoder to `folder`."""
         assert self.model is not None and self.spec is not None, "fit or load the value first"
         if self.encoder is not None:
             self.encoder.save(folder / "latents")

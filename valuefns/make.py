@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from networks.checkpoint import load_config
+from networks.saved import find_value
 from networks.settings import LatentsConfig
 from valuefns.protocol import ValueFunction
 from valuefns.registry import VALUES
@@ -25,12 +26,14 @@ def make_value(config: Any, latents: LatentsConfig, seed: int = 0, device: str =
     return value_class(config.name).make(config, latents, seed, device)
 
 
-def load_value(folder: Path, device: str = "cpu", kind: Any = "") -> ValueFunction:
-    """Load a learned value function from the folder it was saved in.
+def load_value(folder: str | Path, device: str = "cpu", kind: Any = "") -> ValueFunction:
+    """Load a learned value function from the folder it was saved in, or from a run.
 
+    folder: the value's own; a run's, or one of runs (the newest run), which gives its first fold's value.
     kind: its name, where the caller knows it. Without one the folder says, and then only a registered name will do:
-    a file must not choose what is imported.
+    a file must not choose what is imported. ValueError: what is missing there, in one line.
     """
+    folder = find_value(folder)
     if not kind:
         kind = load_config(folder).get("kind")
         if kind not in VALUES.names():

@@ -44,6 +44,16 @@ class ValueFunction(ABC):
     fps: float | None = None
     reads_proprio: bool = False
 
+    def __repr__(self) -> str:
+        reads = f"{self.history} frame{'s' if self.history > 1 else ''}"
+        reads += f" at {self.fps:g} a second" if self.fps else ""
+        reads += " and proprioception" if self.reads_proprio else ""
+        return f"{type(self).__name__}({self.name}, scale {self.scale}, reads {reads}{self._told()})"
+
+    def _told(self) -> str:
+        """What else `repr` says of it."""
+        return ""
+
     @classmethod
     def make(cls, config: Any, latents: LatentsConfig, seed: int = 0, device: str = "cpu") -> Self:
         """Build the untrained value of `config`, an instance of `settings`; `latents` says what makes latent frames."""

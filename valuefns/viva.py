@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from episodes.fit import warn_of_still_proprio
 from episodes.returns import viva_cost_to_go
 from episodes.store import Episodes
 from episodes.types import EnvSpec, Episode
@@ -58,6 +59,7 @@ class ViVa(LearnedValue):
             )
         data = DecodedCache(store)
         require_pictures(data.images, store.spec.cameras, "viva, fit")
+        warn_of_still_proprio(data.proprio, store.spec.proprio_names, f"viva, fit on {store.path}")
         if not self.encoder.fitted:
             self.encoder.fit(data.images, self.seed, self.device, folder)
         # one shift per frame varies more; where a frame's own future is a target, both must be shifted alike

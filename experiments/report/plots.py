@@ -124,7 +124,7 @@ def value_curves(
         columns = min(len(axes), columns)
         for i, (ax, (kind, episode)) in enumerate(zip(axes, shown, strict=True)):
             t = episode["frame"]
-            _shade(ax, t, episode["segment"])
+            shade(ax, t, episode["segment"])
             right = ax.twinx() if own_axis else ax
             right.plot(t, episode["progress"], color=MUTED, linewidth=1.0, linestyle=(0, (1, 1.2)))
             ax.plot(t, episode["oracle"], color=INK, linewidth=0.9)
@@ -158,7 +158,7 @@ def value_curves(
     return figure
 
 
-def _shade(ax: Axes, t: npt.NDArray[Any], segment: npt.NDArray[Any]) -> None:
+def shade(ax: Axes, t: npt.NDArray[Any], segment: npt.NDArray[Any]) -> None:
     """Each run of one label: a faint band, and at its foot a full-colour strip so that no label rests on tint alone."""
     edges = [0, *(np.flatnonzero(segment[1:] != segment[:-1]) + 1).tolist(), len(t)]
     for a, b in pairwise(edges):
