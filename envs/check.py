@@ -44,7 +44,7 @@ def _lacks(env: Any, seed: int) -> Iterator[str]:
     yield from _observation(observation, spec, "reset")
     yield from _told(info, "reset")
     if isinstance(observation, dict) and isinstance(again, dict):
-        differs = [k for k in observation if not np.array_equal(observation[k], again.get(k))]
+        differs = [k for k in observation if k not in again or not np.array_equal(observation[k], again[k])]
         if differs:
             yield f"seeding: {', '.join(differs)} differ between two reset(seed={seed})"
     if not hasattr(env, "action_space"):
@@ -69,7 +69,7 @@ def _lacks(env: Any, seed: int) -> Iterator[str]:
 
 
 def _spaces(env: Any, spec: EnvSpec | None) -> Iterator[str]:
-    boxes = getattr(getattr(env, "observation_space", None), "spaces", None)
+    boxes: Any = getattr(getattr(env, "observation_space", None), "spaces", None)
     if hasattr(env, "observation_space") and not isinstance(boxes, dict):
         yield "a flat Dict observation_space (a uint8 box per camera and proprio)"
     for name in (*(spec.cameras if spec else ()), "proprio") if isinstance(boxes, dict) else ():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,7 @@ from experiments.report.plots import WIDTH, shade
 from experiments.report.svg import BLUE, GREEN, INK, MUTED, ORANGE, PURPLE, RED, SEGMENT_COLOURS, style
 
 PICTURES = 8  # above the curves
-COLOURS = (BLUE, ORANGE, GREEN, PURPLE, RED)
+COLOURS = (BLUE, RED, PURPLE, GREEN, ORANGE)  # segments are shaded in some of them: the first two differ most
 KINDS = (".png", ".svg", ".pdf", ".mp4")
 
 
@@ -63,14 +64,16 @@ def value_figure(
     hz, T = episode.hz, len(episode)
     with style():
         figure = Figure(figsize=(WIDTH, 3.1), layout="constrained")
-        rows = figure.subfigures(2, 1, height_ratios=(1, 1.9)) if frames is not None else None
-        if rows is not None:
+        below: Any = figure
+        if frames is not None:
+            parts: Any = figure.subfigures(2, 1, height_ratios=(1, 1.9))
+            above, below = parts
             moments = np.linspace(0, T, min(PICTURES, T + 1)).round().astype(int)
-            for ax, t in zip(rows[0].subplots(1, len(moments), squeeze=False)[0], moments):
+            for ax, t in zip(above.subplots(1, len(moments), squeeze=False)[0], moments):
                 ax.imshow(frames[t])
                 ax.set_title(f"{t / hz:.1f} s", fontsize=7.5, color=MUTED, loc="center")
                 ax.set_axis_off()
-        ax = (rows[1] if rows is not None else figure).subplots()
+        ax = below.subplots()
         labels = [SEGMENTS[s] for s in episode.segments]
         if set(labels) - {"unlabelled"}:
             shade(ax, np.arange(T) / hz, np.array(labels, object))
