@@ -18,6 +18,7 @@ import numpy.typing as npt
 from envs.ledger import Trial, TrialLedger
 from envs.takeover import Takeover
 from episodes.actor import Actor
+from episodes.progress import advance, progress
 from episodes.types import SEGMENTS, Episode, Observation, Provenance
 from episodes.workers import map_jobs
 
@@ -227,8 +228,10 @@ def record(
     """
     done = {(row["seed"], row["source"], row["iteration"]) for row in store.index}
     wanted = [t for t in trials if (t.seed, source, settings.get("iteration", 0)) not in done]
-    for episodes in _blocks(make_env, make_actor, wanted, workers, slots, block, list, {"source": source, **settings}):
-        store.append(episodes)
+    with progress("episodes", total=len(wanted)) as bar:
+        told = {"source": source, **settings}
+        for episodes in _blocks(make_env, make_actor, wanted, workers, slots, block, list, told, bar.name):
+            store.append(episodes)
 
 
 def evaluate_trials(
@@ -253,13 +256,13 @@ def evaluate_trials(
         _require_own(ledger, trial, source)  # type: ignore[arg-type]
     wanted = trials if ledger is None else ledger.pending(trials)
     rows: dict[str, dict[str, Any]] = {}
-    for block_rows in _blocks(
-        make_env, make_actor, wanted, workers, slots, block, _rows, {"source": source, "draw_all": False, **settings}
-    ):
-        for row in block_rows:
-            rows[row["key"]] = row
-            if ledger is not None:
-                ledger.add(row)
+    told = {"source": source, "draw_all": False, **settings}
+    with progress("trials", total=len(trials), done=len(trials) - len(wanted)) as bar:
+        for block_rows in _blocks(make_env, make_actor, wanted, workers, slots, block, _rows, told, bar.name):
+            for row in block_rows:
+                rows[row["key"]] = row
+                if ledger is not None:
+                    ledger.add(row)
     return [rows[t.key] if t.key in rows else ledger[t] for t in trials]  # type: ignore[index]
 
 
@@ -304,14 +307,15 @@ def _blocks(
     block: int | None,
     collect: Callable[[Iterable[Episode]], Any],
     settings: dict[str, Any],
+    bar: str,
 ) -> Iterator[Any]:
-    """`collect(rollout(block))` of each block of trials, in order."""
+    """`collect(rollout(block))` of each block of trials, in order; `bar` names what counts the episodes."""
     if slots < 1 or (block is not None and block < 1):
         raise ValueError(f"slots={slots}, block={block}: both must be at least 1")
     # Small enough that workers finish together, large enough that slots are seldom idle at a block's end.
     size = block or max(2 * slots, min(10, math.ceil(len(trials) / (4 * workers))))
     jobs = [tuple(trials[i : i + size]) for i in range(0, len(trials), size)]
-    run = partial(_run_block, uuid.uuid4().hex, make_env, make_actor, slots, collect, settings)
+    run = partial(_run_block, uuid.uuid4().hex, make_env, make_actor, slots, collect, settings, bar)
     try:
         yield from map_jobs(run, jobs, workers=min(workers, max(len(jobs), 1)))
     finally:
@@ -328,6 +332,7 @@ def _run_block(
     slots: int,
     collect: Callable[[Iterable[Episode]], Any],
     settings: dict[str, Any],
+    bar: str,
     trials: tuple[Trial, ...],
 ) -> Any:
     global _session
@@ -336,7 +341,13 @@ def _run_block(
         envs = [make_env() for _ in range(slots)]
         _session = (session, envs, make_actor(envs))
     _, envs, actor = _session
-    return collect(rollout(actor, envs, trials, **settings))
+    return collect(_counted(rollout(actor, envs, trials, **settings), bar))
+
+
+def _counted(episodes: Iterable[Episode], bar: str) -> Iterator[Episode]:
+    for episode in episodes:
+        advance(bar)
+        yield episode
 
 
 def _close_session() -> None:

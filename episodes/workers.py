@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from episodes.job import ONE_THREAD, name_of, rebuilt, run
+from episodes.progress import listening
 from episodes.stopping import interrupts_held
 
 J = TypeVar("J")
@@ -70,6 +71,11 @@ def _map_here(fn: Callable[[J], R], jobs: Iterable[J]) -> Iterator[R]:
 
 
 def _map_processes(fn: Callable[[J], R], jobs: Iterable[J], workers: int) -> Iterator[R]:
+    with listening() as heard:
+        yield from _heard(fn, jobs, workers, ONE_THREAD | heard)
+
+
+def _heard(fn: Callable[[J], R], jobs: Iterable[J], workers: int, environment: dict[str, str]) -> Iterator[R]:
     executor = ProcessPoolExecutor(
         workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker, initargs=(os.getpid(),)
     )
@@ -80,7 +86,7 @@ def _map_processes(fn: Callable[[J], R], jobs: Iterable[J], workers: int) -> Ite
         while True:
             while len(waiting) < 2 * workers and (item := next(numbered, None)) is not None:
                 # processes are started by submit and inherit the environment
-                with _environment(ONE_THREAD), interrupts_held():
+                with _environment(environment), interrupts_held():
                     waiting.append((*item, executor.submit(run, fn, item[1])))
             if not waiting:
                 break

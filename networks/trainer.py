@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -15,10 +14,10 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs, DistributedType
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from episodes.extras import install
 from episodes.files import write_atomic, writing
+from episodes.progress import progress
 from networks.adapters import add_adapters, merge_adapters
 from networks.checkpoint import load_tensors, reading_checkpoint, save_tensors
 from networks.memory import require_memory
@@ -89,15 +88,14 @@ class Trainer:
         self._forget_after(first)
         losses: list[Tensor] = []
         started = time.monotonic()
-        seldom = 0.5 if sys.stderr.isatty() else 20
-        with tqdm(total=config.steps, initial=first, desc=self.name, mininterval=seldom, leave=False) as bar:
+        with progress(self.name, config.steps, first, quiet=not accelerator.is_main_process) as bar:
             for step in range(first, config.steps):
                 for group in optimizer.param_groups:
                     group["lr"] = learning_rate(config, step)
                 losses.append(self._step(model, optimizer, batches, step))
                 if ema is not None:
                     ema.step(trained)
-                bar.update()
+                bar.advance()
                 if (step + 1) % config.log_every == 0 or step + 1 == config.steps:
                     speed = (step + 1 - first) / (time.monotonic() - started)
                     self._log(step + 1, losses, optimizer.param_groups[0]["lr"], speed)

@@ -57,7 +57,7 @@ def compiler() -> bool:
 
 
 PACKAGES = (
-    "numpy scipy.optimize pyarrow.parquet av PIL matplotlib.pyplot jinja2 rich tqdm filelock h5py numba cv2 mujoco "
+    "numpy scipy.optimize pyarrow.parquet av PIL matplotlib.pyplot jinja2 rich filelock h5py numba cv2 mujoco "
     "gymnasium torch diffusers transformers accelerate safetensors tensorboard hydra sentencepiece stable_baselines3"
 )
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from episodes.progress import under
 from episodes.store import Episodes, EpisodeStore
 from episodes.workers import map_jobs
 from networks.settings import LatentsConfig
@@ -40,6 +41,11 @@ def run_fold(job: FoldJob) -> list[np.ndarray]:
 
     A model an interrupted run has already saved is loaded: only its scoring is done again.
     """
+    with under(job.folder.name):
+        return _fitted_and_scored(job)
+
+
+def _fitted_and_scored(job: FoldJob) -> list[np.ndarray]:
     store = EpisodeStore.open(job.store)
     if (job.folder / "model.safetensors").exists():  # the last file that save writes
         value = load_value(job.folder, job.device, job.config.name)

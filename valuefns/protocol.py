@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Sized
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 
+from episodes.progress import progress
 from episodes.store import Episodes
 from episodes.types import Episode, Observation
 from networks.settings import LatentsConfig
@@ -69,7 +70,12 @@ class ValueFunction(ABC):
 
     def score_all(self, episodes: Iterable[Episode], causal: bool = False) -> list[np.ndarray]:
         """Return the values of several episodes, each float32 (T + 1,); a value that gains by it asks together."""
-        return [self.score(episode, causal) for episode in episodes]
+        values = []
+        with progress("scoring", len(episodes) if isinstance(episodes, Sized) else 0) as bar:
+            for episode in episodes:
+                values.append(self.score(episode, causal))
+                bar.advance()
+        return values
 
     def stream(self, n: int) -> ValueStream:
         """Return a causal reader for n environments; a value that knows the episode's outcome has none."""

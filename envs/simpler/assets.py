@@ -20,6 +20,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from episodes.files import write_atomic
+from episodes.progress import progress
 from episodes.stopping import refusing
 
 LIST = Path(__file__).with_name("upstream.csv")
@@ -107,27 +108,25 @@ def fetch(url: str) -> bytes:
 
 
 def download(
-    folder: Path, assets: Sequence[Asset] | None = None, get: Callable[[str], bytes] = fetch, progress: bool = True
+    folder: Path, assets: Sequence[Asset] | None = None, get: Callable[[str], bytes] = fetch, quiet: bool = False
 ) -> int:
     """Fetch the listed files that `folder` lacks or has changed, verify each, and return how many were fetched.
 
     What was fetched before stays, so an interrupted download continues. ValueError: no network, a full disk, or a file
     that is not what its git blob id says (it is not written).
     """
-    from tqdm import tqdm
-
     found = check(folder, assets)
     wanted = [*found.missing, *found.changed]
-    bar = tqdm(wanted, unit="file", disable=not progress, desc="SIMPLER assets")
-    for asset in bar:
-        bar.set_postfix_str(asset.local[-40:], refresh=False)
-        content = get(asset.url)
-        if blob_id(content) != asset.blob:
-            raise ValueError(
-                f"{asset.url}: {len(content)} bytes that are not the file wanted (git blob {blob_id(content)}, not "
-                f"{asset.blob}); try again later"
-            )
-        write_atomic(folder / "data" / asset.local, content)
+    with progress("SIMPLER assets", len(wanted), quiet=quiet) as bar:
+        for asset in wanted:
+            content = get(asset.url)
+            if blob_id(content) != asset.blob:
+                raise ValueError(
+                    f"{asset.url}: {len(content)} bytes that are not the file wanted (git blob {blob_id(content)}, not "
+                    f"{asset.blob}); try again later"
+                )
+            write_atomic(folder / "data" / asset.local, content)
+            bar.advance()
     return len(wanted)
 
 

@@ -72,7 +72,7 @@ class AblationRowConfig:
 class AblationConfig:
     """One ablation table: a model and its rows, the first of which the others are compared with."""
 
-    name: str = MISSING  # cells and table go to results/<name>
+    name: str = MISSING  # cells and table go to <results>/<name>
     model: str = MISSING  # a name of valuefns; of a policy
     rows: dict[str, AblationRowConfig] = MISSING
 
@@ -84,7 +84,7 @@ class ValueAblationConfig(ValueBenchConfig):
     ablation: AblationConfig = MISSING
     rows: list[str] = field(default_factory=list)  # empty: all
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
-    results: str = "results"
+    results: str = "runs/ablations"
 
 
 @dataclass
@@ -95,7 +95,7 @@ class SightOptions:
     episodes: int = 24  # held-out demonstrations, all folds together
     pairs: int = 20  # of true and counterfactual pictures
     split: str = "eval"  # of the pairs' seeds; tune: choose settings
-    results: str = "results/sight"
+    results: str = "runs/sight"
 
     def __post_init__(self) -> None:
         require(self, episodes=(4, 1000), pairs=(0, 1000))
@@ -117,7 +117,7 @@ class PolicyAblationConfig(schemas.RecapSimConfig):
     ablation: AblationConfig = MISSING
     rows: list[str] = field(default_factory=list)  # empty: all
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2])  # data seeds
-    results: str = "results"
+    results: str = "runs/ablations"
 
 
 def register() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -61,18 +62,21 @@ def run(asked: Command, words: list[str]) -> None:
             _work(asked, config)
 
 
-def _work(asked: Command, config: DictConfig) -> None:
+def _work(asked: Command, config: DictConfig) -> Any:
     with open_dict(config):
         config.pop("hydra", None)
     given.require_given(asked, config)
     settings = OmegaConf.to_object(config)  # each dataclass checks its own values
     if asked.check:
         load(asked.check)(settings)
-    load(asked.run)(config)
+    return load(asked.run)(config)
 
 
 def _sweep(asked: Command, words: list[str]) -> None:
-    """Every combination of the words' lists, one after the other or as Hydra's launcher has it."""
+    """Every combination of the words' lists, one after the other or as Hydra's launcher has it.
+
+    Of a command whose runs say something together, that ends it; jobs on a cluster are still running then.
+    """
     import hydra
 
     from experiments.bench import schemas
@@ -81,12 +85,17 @@ def _sweep(asked: Command, words: list[str]) -> None:
     schemas.register()
     register_offered(words)
 
+    left: list[Any] = []  # what each run of this process returned
+
     def each(config: DictConfig) -> None:
         with refusing(asked.name):
-            _work(asked, config)
+            left.append(_work(asked, config))
 
     before, sys.argv[1:] = sys.argv[1:], ["--multirun", *given.HYDRA, *words]
     try:
         hydra.main(CONF, given.config_of(asked, words), version_base="1.3")(each)()
     finally:
         sys.argv[1:] = before
+    if asked.together and len(left) > 1:
+        with refusing(asked.name):
+            print(f"\n{load(asked.together)(left)}", flush=True)

@@ -17,6 +17,7 @@ class Command:
     config: str = ""
     schema: str = ""  # module:dataclass
     operand: str = ""  # setting that a word without a key gives
+    together: str = ""  # module:function: what the folders that the runs of a sweep return say together, as text
     check: str = ""  # module:function that refuses settings which cannot work, before anything heavy is imported
     shown: tuple[str, ...] = ()  # settings that --help explains; of a dataclass alone: all
 
@@ -29,6 +30,7 @@ COMMANDS = (
     Command(
         "recap", "Run", "the loop: demonstrations, value, advantages, policies, evaluation, report", "recap_sim.py",
         "experiments.loop.recap:run_all", config="recap_sim", check="experiments.loop.checks:check", shown=LOOP,
+        together="experiments.loop.over_seeds:table_over_seeds",
     ),
     Command(
         "train", "Run", "one value or policy on a recorded store, on one GPU or many", "train.py",

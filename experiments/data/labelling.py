@@ -10,6 +10,7 @@ import numpy as np
 from episodes.files import make_once, refuse_link, remove, sha256_file
 from episodes.intervals import bootstrap_mean
 from episodes.labels import Labels
+from episodes.progress import progress
 from episodes.store import EpisodeStore
 from experiments.loop.run_folder import read_json, write_json
 from networks.settings import LatentsConfig
@@ -51,16 +52,18 @@ def label(store: EpisodeStore, value: ValueFunction, value_hash: str) -> tuple[L
 def _make(store: EpisodeStore, value: ValueFunction, value_hash: str, path: Path, head: Path) -> None:
     values: list[np.ndarray] = []
     failed: dict[int, str] = {}
-    for start in range(0, len(store), BLOCK):
-        part = path.with_suffix(f".part-{start // BLOCK:05d}.json")
-        if not part.exists():
-            write_json(part, [_scored(store, i, value) for i in range(start, min(start + BLOCK, len(store)))])
-        for i, made in enumerate(read_json(part, list, "delete it and label again"), start):
-            if isinstance(made, str):
-                failed[store.index[i]["episode_index"]] = made
-            else:
-                values.append(np.array(made, np.float32))
-        print(f"  {store.path.name}: {min(start + BLOCK, len(store))} of {len(store)} episodes", flush=True)
+    with progress(store.path.name, len(store)) as bar:
+        for start in range(0, len(store), BLOCK):
+            part = path.with_suffix(f".part-{start // BLOCK:05d}.json")
+            rest = range(start, min(start + BLOCK, len(store)))
+            if not part.exists():
+                write_json(part, [_scored(store, i, value) for i in rest])
+            for i, made in enumerate(read_json(part, list, "delete it and label again"), start):
+                if isinstance(made, str):
+                    failed[store.index[i]["episode_index"]] = made
+                else:
+                    values.append(np.array(made, np.float32))
+            bar.advance(len(rest))
     Labels.from_arrays(_kept(store, failed), value.name, made_by_hash=value_hash, value=values).save(path)
     write_json(head, {"failed": failed, "value": value.name, "scale": value.scale})
     for part in path.parent.glob(f"{path.stem}.part-*.json"):

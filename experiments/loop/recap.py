@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from omegaconf import DictConfig
 
 from agents.summary import summarise
@@ -17,8 +19,8 @@ from experiments.report.page import write_report
 from experiments.studies.arms import Arm
 
 
-def run_all(config: DictConfig) -> None:
-    """Run every stage; a stage whose files are there already is not run again."""
+def run_all(config: DictConfig) -> Path:
+    """Run every stage, and return the run's folder; a stage whose files are there already is not run again."""
     settings = schemas.resolve(config)
     check(settings)
     run = RunFolder("recap_sim", config, title(settings), leaves="report.html")
@@ -47,6 +49,7 @@ def run_all(config: DictConfig) -> None:
     run.finish()
     page = write_report(run.path)
     print(table(run.path), f"\nReport: {page}", sep="\n", flush=True)
+    return run.path
 
 
 def title(settings: RecapSimConfig) -> str:

@@ -154,7 +154,7 @@ class MethodStudyOptions:
     fine_tune: int = (
         0  # steps of every arm from the data seed's cloned policy (policy.training.steps); 0: each from scratch
     )
-    results: str = "results/methods"
+    results: str = "runs/methods"
 
     def __post_init__(self) -> None:
         require(self, iterations=(1, inf), fine_tune=(0, inf))

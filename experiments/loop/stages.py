@@ -30,6 +30,7 @@ from episodes import seeds
 from episodes.files import copy_folder, make_once, write_atomic
 from episodes.labels import Labels
 from episodes.lerobot_layout import HEADER_PATH
+from episodes.progress import under
 from episodes.store import Episodes, EpisodeStore
 from episodes.store_index import named
 from episodes.windows import DecodedCache
@@ -251,6 +252,11 @@ def train_policy(
 
 def run_arm(job: ArmJob) -> list[dict[str, Any]]:
     """Train and evaluate one arm; one row per evaluated episode of each iteration, from its trial ledgers."""
+    with under(job.arm.name):
+        return _run_arm(job)
+
+
+def _run_arm(job: ArmJob) -> list[dict[str, Any]]:
     settings, arm, folder = job.settings, job.arm, job.folder
     if job.data_of is not None:
         return _on_rollouts(job, job.data_of)

@@ -15,6 +15,7 @@ from agents.adapter import load_adapter
 from envs.ledger import TrialLedger
 from envs.simpler.protocol import SETTINGS, SimplerTrial
 from episodes.files import write_atomic
+from episodes.progress import progress
 from episodes.workers import map_jobs
 from experiments.loop.addresses import digest
 from experiments.loop.run_folder import write_json
@@ -74,20 +75,20 @@ def run_trials(
 ) -> dict[str, dict[str, Any]]:
     """Run the pending trials, results into the ledger; returns the error rows. Ends early where nobody answers."""
     errors: dict[str, dict[str, Any]] = {}
-    done, in_a_row = len(plan) - len(pending), 0
-    for rows in _results(settings, pending):
-        for row in rows:
-            in_a_row = in_a_row + 1 if row["error"] else 0
-            if row["error"]:
-                errors[row["key"]] = row
-                print(f"no result: {row['key']}: {row['error']}", flush=True)
-            else:
-                ledger.add(row)
-                done += 1
-        print(f"{done} of {len(plan)}: {rows[-1]['key']}", flush=True)
-        if in_a_row >= settings.give_up:
-            print(f"the sweep ends: {in_a_row} trials in a row without an answer of {settings.policy}")
-            break
+    in_a_row = 0
+    with progress("trials", len(plan), len(plan) - len(pending)) as bar:
+        for rows in _results(settings, pending):
+            for row in rows:
+                in_a_row = in_a_row + 1 if row["error"] else 0
+                if row["error"]:
+                    errors[row["key"]] = row
+                    print(f"no result: {row['key']}: {row['error']}", flush=True)
+                else:
+                    ledger.add(row)
+            bar.advance(len(rows))
+            if in_a_row >= settings.give_up:
+                print(f"the sweep ends: {in_a_row} trials in a row without an answer of {settings.policy}")
+                break
     return errors
 
 

@@ -3,6 +3,7 @@
     cells = [Cell("lift-seed0-awr", identity(settings), {"arm": "awr", "seed": 0}), ...]
     with one_writer(folder):
         todo = missing(cells, folder)
+        say_found(cells, todo)
         make(todo, jobs, work, folder, workers=2)
     for cell in read(folder): ...
 
@@ -80,6 +81,11 @@ def missing(cells: Sequence[Cell], folder: Path) -> list[Cell]:
         if changed:
             raise ValueError(f"{path}: made with {changed}; use another results folder, or remove that file")
     return todo
+
+
+def say_found(cells: Sequence[Cell], todo: Sequence[Cell], what: str = "") -> None:
+    """Say in a line how many cells of the study, or of its part `what`, are there, and how many will be run."""
+    print(f"{f'{what}: ' if what else ''}{len(cells) - len(todo)} cells found, {len(todo)} to run", flush=True)
 
 
 def first_difference(old: Any, new: Any, name: str = "") -> str:

@@ -15,7 +15,7 @@ from experiments.loop.schemas import MethodStudyConfig
 from experiments.loop.stages import collect
 from experiments.studies import methods
 from experiments.studies.arms import Arm
-from experiments.studies.engine import make, missing, one_writer
+from experiments.studies.engine import make, missing, one_writer, say_found
 from experiments.studies.method_table import rebuild
 
 
@@ -40,11 +40,9 @@ def run_cells(settings: MethodStudyConfig, arms: list[Arm], folder: Path) -> Non
     cells = {arm: methods.cell(settings, arm) for arm in arms}
     todo = missing(list(cells.values()), folder)
     pending = [arm for arm in arms if cells[arm] in todo]
+    say_found(list(cells.values()), todo, f"{methods.task_name(settings)}, seed {settings.seed}")
     if not pending:
         return
-    print(
-        f"{methods.task_name(settings)}, seed {settings.seed}: {len(pending)} of {len(arms)} cells to run", flush=True
-    )
     store = collect(settings)
     print(f"{len(store)} episodes, {sum(r['success'] for r in store.index)} succeed", flush=True)
     values = {name: methods.scored(settings, store, name) for name in dict.fromkeys(arm.value for arm in pending)}

@@ -25,7 +25,18 @@ from experiments.loop.checks import check_common
 from experiments.loop.run_folder import write_json
 from experiments.loop.stages import ArmJob, collect, run_arm, score
 from experiments.studies.arms import Arm
-from experiments.studies.engine import Cell, commands, identity, make, missing, numbered, numbers, one_writer, read
+from experiments.studies.engine import (
+    Cell,
+    commands,
+    identity,
+    make,
+    missing,
+    numbered,
+    numbers,
+    one_writer,
+    read,
+    say_found,
+)
 from experiments.studies.value_ablation import with_changes
 from valuefns.settings import ConstantConfig
 
@@ -37,14 +48,20 @@ def run_all(config: DictConfig) -> None:
     check(settings)
     folder = Path(settings.results) / settings.ablation.name
     with one_writer(folder):
-        for seed in settings.seeds:
-            for row in settings.rows or settings.ablation.rows:
-                job = replace(settings, seed=seed, policy=row_policy(settings, row)), row
-                todo = missing([row_cell(*job)], folder)
-                if todo:
-                    print(f"{row}, data seed {seed} ...", flush=True)
-                make(todo, [job] * len(todo), run_cell, folder, say=_said)
+        jobs = [
+            (replace(settings, seed=seed, policy=row_policy(settings, row)), row)
+            for seed in settings.seeds
+            for row in settings.rows or settings.ablation.rows
+        ]
+        cells = [row_cell(*job) for job in jobs]
+        todo = missing(cells, folder)
+        say_found(cells, todo)
+        for cell, job in zip(cells, jobs, strict=True):
+            if cell in todo:
+                print(f"{job[1]}, data seed {job[0].seed} ...", flush=True)
+                make([cell], [job], run_cell, folder, say=_said)
                 rebuild(folder, settings)
+        rebuild(folder, settings)
     print((folder / "table.md").read_text())
 
 

@@ -17,7 +17,7 @@ from experiments.loop.checks import check_common
 from experiments.loop.pinned import pin
 from experiments.loop.stages import collect, score
 from experiments.loop.value_report import episode_facts, value_metrics
-from experiments.studies.engine import Cell, identity, make, missing, one_writer
+from experiments.studies.engine import Cell, identity, make, missing, one_writer, say_found
 from experiments.studies.methods import task_name
 from experiments.studies.sight_table import rebuild
 
@@ -30,10 +30,11 @@ def run_all(config: DictConfig) -> None:
     check(settings)
     folder = Path(settings.study.results)
     with one_writer(folder):
-        todo = missing([sight_cell(settings, name) for name in settings.study.values], folder)
+        cells = [sight_cell(settings, name) for name in settings.study.values]
+        todo = missing(cells, folder)
+        say_found(cells, todo, f"{task_name(settings)}, seed {settings.seed}")
         if todo:
             names = [cell.about["value"] for cell in todo]
-            print(f"{task_name(settings)}, seed {settings.seed}: {', '.join(names)}", flush=True)
             store = collect(settings)
             facts = episode_facts(store)
             jobs = [(replace(settings, valuefn=settings.values[name]), store, facts) for name in names]

@@ -15,7 +15,7 @@ from experiments.bench.schemas import AblationRowConfig, ValueAblationConfig
 from experiments.bench.stages import fitted, make_bench, tested_of, training_episodes
 from experiments.loop.checks import check_device
 from experiments.studies.ablation_table import table
-from experiments.studies.engine import Cell, make, missing, one_writer, plain, read
+from experiments.studies.engine import Cell, make, missing, one_writer, plain, read, say_found
 from valuefns.bench.generate import Bench
 from valuefns.bench.scorecard import score_model
 
@@ -30,6 +30,7 @@ def run_all(config: DictConfig) -> None:
         wanted = [(name, seed) for seed in settings.seeds for name in settings.rows or settings.ablation.rows]
         cells = [row_cell(settings, name, seed) for name, seed in wanted]
         todo = missing(cells, folder)
+        say_found(cells, todo)
         if todo:
             bench = make_bench(settings)
             jobs = [(replace(settings, seed=cell.about["seed"]), cell.about["row"], bench) for cell in todo]

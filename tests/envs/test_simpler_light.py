@@ -153,18 +153,18 @@ def test_downloads_are_verified_and_continue(tmp_path):
         asked.append(url)
         return contents[url.rsplit("/", 1)[1]]
 
-    assert assets.download(tmp_path, wanted[:1], get, progress=False) == 1
-    assert assets.download(tmp_path, wanted, get, progress=False) == 2  # only what is missing
+    assert assets.download(tmp_path, wanted[:1], get, quiet=True) == 1
+    assert assets.download(tmp_path, wanted, get, quiet=True) == 2  # only what is missing
     assert asked[0] == "https://raw.githubusercontent.com/owner/repository/c0ffee/data/0.txt"
     (tmp_path / "data/tasks/1.txt").write_text("changed")
     assert [a.local for a in assets.check(tmp_path, wanted).changed] == ["tasks/1.txt"]
-    assert assets.download(tmp_path, wanted, get, progress=False) == 1
+    assert assets.download(tmp_path, wanted, get, quiet=True) == 1
     assert not assets.check(tmp_path, wanted).missing and not assets.check(tmp_path, wanted).changed
 
 
 def test_a_wrong_file_is_not_written(tmp_path):
     with pytest.raises(ValueError, match="not the file wanted"):
-        assets.download(tmp_path, [asset(b"right", "a.txt")], lambda url: b"wrong", progress=False)
+        assets.download(tmp_path, [asset(b"right", "a.txt")], lambda url: b"wrong", quiet=True)
     assert not (tmp_path / "data/tasks/a.txt").exists()
 
 

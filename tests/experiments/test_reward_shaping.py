@@ -146,7 +146,7 @@ def test_a_whole_small_run_and_its_continuation(tmp_path: Path, capsys: pytest.C
     assert made["value"]["frames"] > made["value"]["calls"] > 0 and len(made["shaping"]["version"]) == 16
     assert made["shaping"]["gamma"] == 0.97 and made["shaping"]["kind"] == "gated"
     run(tmp_path, few)
-    assert "0 of 2 cells to run" in capsys.readouterr().out
+    assert "2 cells found, 0 to run" in capsys.readouterr().out
     with pytest.raises(ValueError, match=r"made with agent.gamma=0.97, now 0.5"):
         run(tmp_path, few, "agent.gamma=0.5")
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
+from episodes.progress import progress
 from episodes.store import Episodes, EpisodeStore
 from episodes.types import Episode
 from networks.settings import LatentsConfig
@@ -98,9 +99,11 @@ class GVL(ValueFunction):
                 "value 'gvl' sees the whole episode, so it has no causal form; use valuefn=topreward or viva"
             )
         values = []
-        for some in batches(episodes, self.backend.together):
-            told = self._predict(some)
-            values += [p.values(len(e), self.config.missing) for e, p in zip(some, told, strict=True)]
+        with progress("scoring", len(episodes) if isinstance(episodes, Sized) else 0) as bar:
+            for some in batches(episodes, self.backend.together):
+                told = self._predict(some)
+                values += [p.values(len(e), self.config.missing) for e, p in zip(some, told, strict=True)]
+                bar.advance(len(some))
         self.backend.write_report(self._folder)
         return values
 

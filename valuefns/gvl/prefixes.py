@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Sized
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
+from episodes.progress import progress
 from episodes.store import Episodes
 from episodes.types import Episode, Observation
 from networks.settings import LatentsConfig
@@ -50,9 +51,11 @@ class PrefixValue(ValueFunction):
 
     def score_all(self, episodes: Iterable[Episode], causal: bool = False) -> list[np.ndarray]:
         values = []
-        for some in batches(episodes, self.backend.together):
-            told = self.predict(some, causal)
-            values += [self._values(len(e), *t, causal) for e, t in zip(some, told, strict=True)]
+        with progress("scoring", len(episodes) if isinstance(episodes, Sized) else 0) as bar:
+            for some in batches(episodes, self.backend.together):
+                told = self.predict(some, causal)
+                values += [self._values(len(e), *t, causal) for e, t in zip(some, told, strict=True)]
+                bar.advance(len(some))
         self.backend.write_report(self._folder)
         return values
 

@@ -15,6 +15,7 @@ import numpy as np
 import envs
 from envs.tasks.base import Task
 from episodes import seeds as seed_ranges
+from episodes.progress import progress
 from episodes.types import Episode
 from experiments.loop.schemas import ShapingStudyConfig
 from experiments.studies.engine import plain
@@ -119,16 +120,18 @@ def run_cell(job: ShapingJob) -> dict[str, Any]:
     watcher = make_agent_env(settings)
     pool = seed_ranges.TUNE[: settings.study.curve_trials]
     curve, seconds = [], 0.0
-    for point in range(agent_settings.evaluations + 1):
-        target = agent_settings.steps * point // agent_settings.evaluations
-        if target > agent.num_timesteps:
-            started = time.perf_counter()
-            agent.learn(target - agent.num_timesteps, reset_num_timesteps=False)
-            seconds += time.perf_counter() - started
-        actor = SB3Actor(agent, [watcher], agent_settings.actions)
-        found = list(rollout(actor, [watcher], [Trial(s) for s in pool], source=job.arm))
-        success = float(np.mean([e.success for e in found]))
-        curve.append({"step": int(agent.num_timesteps), "success": success, "seconds": seconds})
+    with progress(f"{job.arm}, seed {job.seed}", agent_settings.steps) as bar:
+        for point in range(agent_settings.evaluations + 1):
+            target = agent_settings.steps * point // agent_settings.evaluations
+            if target > agent.num_timesteps:
+                started = time.perf_counter()
+                agent.learn(target - agent.num_timesteps, reset_num_timesteps=False)
+                seconds += time.perf_counter() - started
+                bar.advance(int(agent.num_timesteps) - bar.done)
+            actor = SB3Actor(agent, [watcher], agent_settings.actions)
+            found = list(rollout(actor, [watcher], [Trial(s) for s in pool], source=job.arm))
+            success = float(np.mean([e.success for e in found]))
+            curve.append({"step": int(agent.num_timesteps), "success": success, "seconds": seconds})
     watcher.close()
     shaped = shaped_env(venv)
     assert shaped is not None

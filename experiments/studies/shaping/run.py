@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from episodes import seeds
 from experiments.loop.checks import check_common, check_device
 from experiments.loop.schemas import ShapingStudyConfig
-from experiments.studies.engine import Cell, make, missing, one_writer
+from experiments.studies.engine import Cell, make, missing, one_writer, say_found
 from experiments.studies.shaping.cell import ShapingJob, algorithm_of, cell_name, identity, run_cell, task_of
 from experiments.studies.shaping.rewards import ARMS
 from experiments.studies.shaping.table import rebuild
@@ -38,7 +38,7 @@ def run_all(config: DictConfig) -> None:
     with one_writer(folder):
         todo = missing(list(cells.values()), folder)
         pending = [job for job in jobs if cells[cell_name(settings, job.arm, job.seed)] in todo]
-        print(f"{len(pending)} of {len(jobs)} cells to run", flush=True)
+        say_found(list(cells.values()), todo)
         make(todo, pending, run_cell, folder, settings.workers, lambda cell, result: _made(folder, cell, result))
         rebuild(folder)
     print((folder / "table.md").read_text())
