@@ -1,4 +1,4 @@
-"""Every `foresight` command that a page shows has settings that the command takes."""
+"""Every `foresight` command that a page shows has settings that the command takes, and names that are there."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import shlex
 from pathlib import Path
 
 import pytest
+from omegaconf import DictConfig, OmegaConf
 
+from agents.registry import METHODS
 from experiments.cli.settings import composed, key_values
 from experiments.cli.table import find
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 OTHERS = ("heights:", "my_", "=height")  # parts of packages that the page only imagines: test_offered.py makes some
 
 
@@ -36,11 +38,24 @@ def _given(words: list[str]) -> list[str]:
         optional = optional.replace(f"[{setting}]", setting)
     plain = [word.partition("|")[0] for word in optional.split(" ") if word and word != "-m"]
     if "-m" in words:  # one run of many
-        plain = [word.partition(",")[0] for word in plain]
+        plain = [word if re.search(r"=[\[{]", word) else word.partition(",")[0] for word in plain]
     return [word for word in plain if not re.search(r"=\[?\.\.\.|group=variant|key=value", word)]
 
 
-SHOWN = [(page.name, line) for page in PAGES for line in dict.fromkeys(_commands(page.read_text()))]
+def _unknown(config: DictConfig) -> set[str]:
+    """Rows, models, values and methods that the command would look up in vain."""
+    study, named = OmegaConf.select(config, "study") or {}, set()
+    tables = [("rows", "ablation.rows"), ("study.values", "values")]
+    if OmegaConf.select(config, "ablation") is None and OmegaConf.select(config, "valuefn") is None:
+        tables.append(("models", "valuefns"))
+    for chosen, known in tables:
+        if (there := OmegaConf.select(config, known)) is not None:
+            named |= set(OmegaConf.select(config, chosen)) - set(there)
+    methods = [*(OmegaConf.select(config, "methods") or []), *study.get("methods", []), *study.get("plain", [])]
+    return named | {method for method in methods if method not in METHODS.names()}
+
+
+SHOWN = [(str(page.relative_to(ROOT)), line) for page in PAGES for line in dict.fromkeys(_commands(page.read_text()))]
 
 
 @pytest.mark.parametrize(("page", "line"), SHOWN, ids=[f"{page}: {line}" for page, line in SHOWN])
@@ -51,7 +66,7 @@ def test_it_is_taken(page: str, line: str) -> None:
     assert command is not None, name
     if "+cluster=slurm" in words:
         pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
-    composed(command, key_values(command, words))
+    assert not _unknown(composed(command, key_values(command, words)))
 
 
 def test_no_page_names_a_flag() -> None:
