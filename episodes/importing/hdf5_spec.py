@@ -27,19 +27,14 @@ def spec_of(
     sizes: dict[str, tuple[int, int]],
     proprio: list[str],
     action: str,
+    hz: float,
 ) -> tuple[EnvSpec, list[str]]:
     """The EnvSpec, and which of its fields the arrays contradict and are therefore left unknown."""
-    kwargs = layout.kwargs
-    hz = kwargs.get("control_freq")
-    if isinstance(hz, bool) or not isinstance(hz, (int, float)) or not 0 < hz < np.inf:
-        hz = known.spec.get("hz") if known.hz is None else known.hz
-    if hz is None:
-        raise Fault("hz", "does not say its control rate (control_freq)")
     n = matrix(array(file[next(iter(demos.values()))], action)).shape[1]
     told: dict[str, Any] = {}
     unknown: list[str] = []
     if layout.env.get("type") == _ROBOSUITE:
-        arm = controller(kwargs)
+        arm = controller(layout.kwargs)
         absolute = arm.absolute if known.actions is None else known.actions == "absolute"
         told = robosuite_actions(arm, absolute, n)
         unknown = _compare(file, layout, known, demos, told, absolute, action)
@@ -53,12 +48,22 @@ def spec_of(
             "image_size": one_size(known, sizes),
             "proprio_names": tuple(proprio),
             "action_names": tuple(f"action_{i}" for i in range(n)),
-            "hz": float(hz),
+            "hz": hz,
             "max_steps": _longest(file, demos, cameras, action),
             **told,
         },
     )
     return spec, unknown
+
+
+def rate_of(layout: Layout, known: Known) -> float:
+    """The control rate (Hz) that the file says, else the given one; a Fault where there is neither."""
+    hz = layout.kwargs.get("control_freq")
+    if isinstance(hz, bool) or not isinstance(hz, (int, float)) or not 0 < hz < np.inf:
+        hz = known.spec.get("hz") if known.hz is None else known.hz
+    if hz is None:
+        raise Fault("hz", "does not say its control rate (control_freq)")
+    return float(hz)
 
 
 def frames_in(demo: Any, cameras: dict[str, str], T: int) -> int:

@@ -23,7 +23,7 @@ from episodes.importing.lerobot_features import cameras, image_size, vector_name
 from episodes.importing.lerobot_meta import Meta, Source, read_meta
 from episodes.importing.lerobot_rows import Rows, require_clock, scalars, vectors
 from episodes.importing.pictures import decoded, from_path
-from episodes.importing.reading import DatasetError, Fault, reading_source
+from episodes.importing.reading import DatasetError, Fault, each, reading_source
 from episodes.types import SEGMENTS, EnvSpec, Episode, Provenance
 from episodes.video import frames_near, pixel_format
 
@@ -61,7 +61,7 @@ def read_lerobot(root: Path, known: Known) -> tuple[EnvSpec, int, Drafts]:
     with reading_source(info):
         found = cameras(features)
         chosen = {name: found[name] for name in choose_cameras(known, found)}
-        state, action = _state(features, known), _action(features, known)
+        state, action = each(partial(_state, features, known), partial(_action, features, known))
         sizes = {name: image_size(features[key]) for name, key in chosen.items()}
         choice = _Choice(chosen, sizes, state, action)
         proprio = [name for key in state for name in vector_names(key, features[key])]
@@ -121,8 +121,10 @@ def _episode(meta: Meta, spec: EnvSpec, known: Known, rows: Rows, choice: _Choic
         facts = _steps(table, spec, choice)
         column = partial(_column, table, source)
         names = [*source.facts, *table.column_names]
-        success, unused = success_of(known, source.index, column, lambda: names)
-        instruction, before = instruction_of(known, source.index, column, partial(_task, meta, table))
+        (success, unused), (instruction, before) = each(
+            partial(success_of, known, source.index, column, lambda: names),
+            partial(instruction_of, known, source.index, column, partial(_task, meta, table)),
+        )
         _ended(table, facts, success)
         require_bounds(known, spec, facts["actions"])
     resized = {

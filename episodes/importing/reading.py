@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import string
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -25,13 +25,43 @@ class Fault(ValueError):
         assert cause in REMEDIES, cause
         self.cause = cause
 
+    @property
+    def parts(self) -> list[Fault]:
+        return [self]
+
+
+class Faults(Fault):
+    """Several at once, each with its way out."""
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        super().__init__(faults[0].cause, "; ".join(map(str, faults)))
+        self._parts = [part for fault in faults for part in fault.parts]
+
+    @property
+    def parts(self) -> list[Fault]:
+        return self._parts
+
+
+def each(*checks: Callable[[], Any]) -> list[Any]:
+    """What the checks return; where several find a Fault, all of them are told at once."""
+    found, faults = [], []
+    for check in checks:
+        try:
+            found.append(check())
+        except Fault as fault:
+            faults.append(fault)
+    if faults:
+        raise faults[0] if len(faults) == 1 else Faults(faults)
+    return found
+
 
 class DatasetError(ValueError):
     """A ValueError that already names the file and the way out of its cause."""
 
     def __init__(self, place: object, fault: Fault) -> None:
-        super().__init__(one_line(f"{place}: {fault}; {REMEDIES[fault.cause]}"))
-        self.cause = fault.cause
+        told = "; ".join(f"{part}; {REMEDIES[part.cause]}" for part in fault.parts)
+        super().__init__(one_line(f"{place}: {told}"))
+        self.causes = {part.cause for part in fault.parts}
 
 
 @contextmanager

@@ -19,9 +19,9 @@ from episodes.frames import Frames, Pictures, block_length, fitted, fitted_facts
 from episodes.importing.facts import SUCCESS, instruction_of, success_of
 from episodes.importing.hdf5 import array, at, matrix, require_readable
 from episodes.importing.hdf5_layouts import Layout, instruction_in, layout_of, picture_size
-from episodes.importing.hdf5_spec import frames_in, spec_of
+from episodes.importing.hdf5_spec import frames_in, rate_of, spec_of
 from episodes.importing.known import Draft, Drafts, Known, choose_cameras, require_bounds, said
-from episodes.importing.reading import DatasetError, Fault, reading_source
+from episodes.importing.reading import DatasetError, Fault, Faults, each, reading_source
 from episodes.types import SEGMENTS, EnvSpec, Episode, Provenance
 
 
@@ -48,24 +48,66 @@ def read_robomimic(path: Path, known: Known) -> tuple[EnvSpec, int, Drafts]:
         first = file[next(iter(demos.values()))]
         cameras = {c: layout.cameras[c] for c in choose_cameras(known, layout.cameras)}
         sizes = {name: picture_size(first, key) for name, key in cameras.items()}
-        state = known.state or layout.state
-        pictures = {key.split("/")[-1] for key in layout.cameras.values()}
-        vectors = sorted(key for key in first[layout.observations] if key not in pictures)
-        if len(set(state)) != len(state):
-            raise Fault("state", f"state={list(state)} names a vector twice; its vectors are {said(vectors)}")
-        if not state:
-            raise Fault("state", f"no state is known in it; its vectors are {said(vectors)}")
-        if wrong := [key for key in state if layout.vector(key) not in first]:
-            raise Fault("state", f"lacks {wrong[0]!r}; its vectors are {said(vectors)}")
-        action = known.action or "actions"
-        if action not in first:
-            arrays = sorted(key for key in first if getattr(first[key], "ndim", 0) == 2)
-            raise Fault("action", f"has no {action!r}; its vectors are {said(arrays)}")
+        number = next(iter(demos))
+        state, action, hz, *_ = each(
+            partial(_state, layout, first, known),
+            partial(_action, first, known),
+            partial(rate_of, layout, known),
+            partial(_first_facts, layout, file, first, known, number),
+        )
         names = [name for key in state for name in _names(key, array(first, layout.vector(key)))]
-        spec, told = spec_of(file, layout, known, demos, cameras, sizes, names, action)
+        spec, told = spec_of(file, layout, known, demos, cameras, sizes, names, action, hz)
     unknown = ["seed", "segments", "progress", "intervention", *told]
     make = partial(_episode, path, layout, spec, known, cameras, sizes, state, action, unknown)
     return spec, len(demos), (Draft(number, str(path), partial(make, number)) for number in demos)
+
+
+def _state(layout: Layout, first: Any, known: Known) -> tuple[str, ...]:
+    """The vectors of the state, all of which the first demonstration has."""
+    state = known.state or layout.state
+    pictures = {key.split("/")[-1] for key in layout.cameras.values()}
+    vectors = sorted(key for key in first[layout.observations] if key not in pictures)
+    if len(set(state)) != len(state):
+        raise Fault("state", f"state={list(state)} names a vector twice; its vectors are {said(vectors)}")
+    if not state:
+        raise Fault("state", f"no state is known in it; its vectors are {said(vectors)}")
+    if wrong := [key for key in state if layout.vector(key) not in first]:
+        raise Fault("state", f"lacks {wrong[0]!r}; its vectors are {said(vectors)}")
+    return state
+
+
+def _action(first: Any, known: Known) -> str:
+    action = known.action or "actions"
+    if action not in first:
+        arrays = sorted(key for key in first if getattr(first[key], "ndim", 0) == 2)
+        raise Fault("action", f"has no {action!r}; its vectors are {said(arrays)}")
+    return action
+
+
+def _first_facts(layout: Layout, file: Any, first: Any, known: Known, number: int) -> None:
+    """A Fault where the first demonstration does not say its outcome or instruction; other faults wait for its turn."""
+    try:
+        rewards = array(first, "rewards") if "rewards" in first else None
+        _facts(layout, file, first, known, number, rewards)
+    except Fault as fault:
+        if {part.cause for part in fault.parts} <= {"success", "instruction"}:
+            name = layout.demos[number].split("/")[-1]
+            raise Faults([Fault(part.cause, f"{name}: {part}") for part in fault.parts]) from None
+    except (KeyError, ValueError, TypeError):
+        return
+
+
+def _facts(
+    layout: Layout, file: Any, demo: Any, known: Known, number: int, rewards: npt.NDArray[np.float32] | None
+) -> list[Any]:
+    """[(success, what extra keeps), (instruction, what extra keeps)] of one demonstration."""
+    column = partial(_column, demo, rewards, layout.kwargs.get("reward_shaping") is False)
+    columns = [key for key in demo if getattr(demo[key], "ndim", 0) == 1] + list(demo.attrs)
+    own = partial(instruction_in, demo, file.get("data", demo))
+    return each(
+        partial(success_of, known, number, column, lambda: sorted(columns)),
+        partial(instruction_of, known, number, column, own),
+    )
 
 
 def _episode(
@@ -105,11 +147,7 @@ def _episode(
         rewards, dones = _vector(demo, "rewards", T), _vector(demo, "dones", T)
         if dones is None:
             dones = _vector(demo, "terminated", T)
-        column = partial(_column, demo, rewards, layout.kwargs.get("reward_shaping") is False)
-        columns = [key for key in demo if getattr(demo[key], "ndim", 0) == 1] + list(demo.attrs)
-        success, unused = success_of(known, number, column, lambda: sorted(columns))
-        data = file.get("data", demo)
-        instruction, before = instruction_of(known, number, column, partial(instruction_in, demo, data))
+        (success, unused), (instruction, before) = _facts(layout, file, demo, known, number, rewards)
         proprio = [matrix(_joined(demo, layout.vector(key), parts)) for key in state]
     steps = frames - 1
     with reading_source(path, name.split("/")[-1], "rows"):

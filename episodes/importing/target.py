@@ -110,7 +110,7 @@ class _Writer:
         draft = self._draft
         assert draft is not None
         if isinstance(error, DatasetError):
-            if error.cause in _WHOLE:
+            if error.causes & set(_WHOLE):
                 raise error
             message = str(error)
         else:

@@ -350,3 +350,41 @@ def test_the_way_out_is_named_and_works(tmp_path: Path, cause: str) -> None:
     else:
         case.remedy(source)
     assert len(import_dataset(source, tmp_path / "s", known, way))
+
+
+def test_all_that_a_file_does_not_say_is_asked_for_at_once(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "d.hdf5", "w") as file:
+        file["data/demo_0/act"], file["data/demo_0/obs/joints"] = np.zeros((4, 7)), np.zeros((5, 9))
+        file["data/demo_0/obs/front_image"] = np.zeros((5, H, W, 3), np.uint8)
+    with pytest.raises(ValueError) as caught:
+        import_dataset(tmp_path / "d.hdf5", tmp_path / "s")
+    asked = ["state", "action", "hz", "success", "instruction"]
+    assert all(REMEDIES[cause] in str(caught.value) for cause in asked) and "\n" not in str(caught.value)
+    known = Known(state=("joints",), action="act", hz=10.0, success=True, instruction="lift")
+    assert len(import_dataset(tmp_path / "d.hdf5", tmp_path / "s", known)) == 1
+
+
+@pytest.mark.parametrize(
+    ("breaks", "asked", "known"),
+    [
+        (
+            lambda d: (_without(d, "action"), _without(d, "observation.state")),
+            ("action", "state"),
+            Known(action="other.action", state=("other.observation.state",)),
+        ),
+        (
+            lambda d: _drop(d, "next.success", "task_index"),
+            ("success", "instruction"),
+            Known(success=True, instruction="lift"),
+        ),
+    ],
+)
+def test_so_does_a_lerobot_dataset(
+    tmp_path: Path, breaks: Callable[[Path], Any], asked: tuple[str, ...], known: Known
+) -> None:
+    write_v3(tmp_path / "d", truths())
+    breaks(tmp_path / "d")
+    with pytest.raises(ValueError) as caught:
+        import_dataset(tmp_path / "d", tmp_path / "s")
+    assert all(REMEDIES[cause] in str(caught.value) for cause in asked)
+    assert len(import_dataset(tmp_path / "d", tmp_path / "s", known)) == 4

@@ -102,6 +102,7 @@ FIT, HOSTILE, REMOTE, BENCH = (
 SCRIPTS = (LEROBOTS, SPEED)  # run by hand: they need other packages, or measure
 
 PROMISES: dict[str, tuple[str, ...]] = {
+    "a0b743": ("missing facts", REMEDIES + "test_all_that_a_file_does_not_say_is_asked_for_at_once"),
     "5541a1": ("what a store is", LAYOUT),
     "fbad8a": ("import of a LeRobotDataset", RUN, V3, V21),
     "c47470": ("import of HDF5", RUN, NEXT),
