@@ -6,7 +6,7 @@ ARGS ?=
 GL = MUJOCO_GL="$${MUJOCO_GL:-$$(cat .venv/mujoco-gl)}"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev simpler recap test lint
+.PHONY: help setup setup-dev simpler recap test lint docs
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -30,3 +30,6 @@ lint: setup-dev  ## ruff and mypy
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
+
+docs: setup-dev  ## the documentation as a site in site/
+	NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build

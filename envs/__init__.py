@@ -3,8 +3,11 @@
 `import envs` registers one Gymnasium id per file in `envs/tasks` and per SIMPLER task, and loads no simulator.
 """
 
+import inspect
+
 from gymnasium.envs.registration import register, registry
 
+from envs.adapt import OwnTask, adapt
 from envs.simpler.catalogue import SIMPLER_TASKS, SimplerTask
 from envs.tasks import TASKS, Task
 from episodes.registry import Registry
@@ -31,16 +34,21 @@ for _task in _OWN.values():
     _register(_task)
 
 
-def offered_task(name: str) -> Task:
-    """The robosuite task of a name, of an installed package's name, or at module:attribute; registers its id."""
+def offered_task(name: str) -> Task | OwnTask:
+    """The task of a name, of an installed package's name, or at module:attribute; a robosuite task's id is registered.
+
+    A function is a task of one's own: it makes the environment (`envs.adapt`).
+    """
     task = OFFERED.find(name)
+    if inspect.isfunction(task):
+        return OwnTask(task.__name__, name, task)
     if not isinstance(task, Task):
-        raise ValueError(f"task {name}: {task!r} is no envs.tasks:Task")
+        raise ValueError(f"task {name}: {task!r} is no envs.tasks:Task, and no function that makes an environment")
     _register(task)
     return task
 
 
-def find_task(env_id: str) -> Task | SimplerTask:
+def find_task(env_id: str) -> Task | SimplerTask | OwnTask:
     """The task of a Gymnasium id, or at module:attribute; an unknown one is a ValueError that lists those there are."""
     if env_id in _OWN:
         return _OWN[env_id]
@@ -52,4 +60,4 @@ def find_task(env_id: str) -> Task | SimplerTask:
     raise ValueError(f"task.env_id={env_id!r}: no environment of this name; known are {', '.join(_OWN)}")
 
 
-__all__ = ["OFFERED", "SIMPLER_TASKS", "TASKS", "find_task", "offered_task"]
+__all__ = ["OFFERED", "SIMPLER_TASKS", "TASKS", "OwnTask", "adapt", "find_task", "offered_task"]

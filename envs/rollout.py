@@ -69,7 +69,7 @@ def rollout(
 
     `actor` answers for len(envs) slots; `execute` of the K actions of each answer are used before it is asked again
     (default: the actor's `execute` attribute, else all K), and slots whose chunk is not used up are passed None.
-    `action_noise` is the standard deviation of Gaussian noise on the first 6 dimensions of the executed action; the
+    `action_noise` is the standard deviation of Gaussian noise on the (first 6) dimensions of the executed action; the
     noise-free action is recorded. Segment labels and variants come from the actor's `labels` and `variants` where it
     has them. With `takeover` a corrector acts in place of an actor that has stalled. `draw_all=False` draws only the
     pictures that the actor is asked about, and the episodes carry none. An episode depends on its trial alone: not on
@@ -167,7 +167,7 @@ def _step(env: Any, slot: _Slot, action_noise: float, label: int) -> bool:
     action = slot.chunk[slot.used]
     executed = action.astype(np.float64)
     if action_noise:
-        executed[:6] += action_noise * slot.noise.standard_normal(6)
+        executed[:6] += action_noise * slot.noise.standard_normal(6)[: len(executed)]
     observation, reward, terminated, truncated, info = env.step(executed)
     slot.used += 1
     slot.actions.append(action)

@@ -13,7 +13,7 @@ from envs import TASKS, find_task
 from envs.counterfactual import Pair, cached_pairs
 from envs.ledger import Trial
 from envs.oracles.mix import OracleMix
-from envs.simpler.catalogue import SimplerTask
+from envs.tasks import Task
 from episodes import seeds
 from episodes.store import Episodes
 from experiments.loop.addresses import digest
@@ -29,12 +29,12 @@ FIRST = 900_000  # of TUNE or EVAL, where the seeds of the pairs begin; no trial
 
 
 def make_pairs(settings: RecapSimConfig, count: int, split: str = "tune") -> list[Pair]:
-    """`count` successes of the scripted expert with counterfactual pictures, from the cache; none for SIMPLER's tasks.
+    """`count` successes of the scripted expert with counterfactual pictures, from the cache; robosuite alone.
 
     They move as the demonstrations do, with the same noise and time limit: where that is too short for any success, or
     the task has no object, there are none.
     """
-    if not count or isinstance(find_task(settings.task.env_id), SimplerTask):
+    if not count or not isinstance(find_task(settings.task.env_id), Task):
         return []
     pool = (seeds.EVAL if split == "eval" else seeds.TUNE)[FIRST:]
     collect = settings.collect

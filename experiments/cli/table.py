@@ -109,6 +109,10 @@ COMMANDS = (
         "experiments.review.run:run_all", schema="experiments.data.schemas:ReviewConfig", operand="store",
     ),
     Command(
+        "results", "Share", "the page of results and README's table, from the tables under results/", "results.py",
+        "experiments.report.results_page:run_all", schema="experiments.data.schemas:ResultsConfig",
+    ),
+    Command(
         "share", "Share", "a folder of a trained policy or value that others can load", "share.py",
         "experiments.models.share:run_all", schema="experiments.models.schemas:ShareConfig", operand="trained",
     ),

@@ -96,3 +96,12 @@ class ReviewConfig:
 
     def __post_init__(self) -> None:
         require(self, port=(0, 65535))
+
+
+@dataclass
+class ResultsConfig:
+    """`foresight results`."""
+
+    results: str = "results"  # folder of studies, each with its table.md
+    page: str = "docs/results.md"  # written
+    readme: str = "README.md"  # its table of the default run is written

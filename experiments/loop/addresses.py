@@ -17,6 +17,7 @@ LATER: dict[str, dict[str, Any]] = {
     "GemmaShape": {"vision_checkpoint": "", "vision_revision": "main"}
     | {"language_checkpoint": "", "language_revision": "main"},
     "TaskConfig": {"gripper": ""},
+    "CollectConfig": {"store": ""},
     "AgentConfig": {"pixels": False},
     "FlowConfig": {"weighting": "loss"},
     "Pi05Config": {"weighting": "loss"},
@@ -30,7 +31,9 @@ LATER: dict[str, dict[str, Any]] = {
 `format` is a value's own: a value that now computes something else from the same settings has a higher one.
 """
 
-_OF_KEY = {"training": "TrainerConfig", "encoder": "GemmaShape", "task": "TaskConfig", "agent": "AgentConfig"}
+_OF_KEY = {"training": "TrainerConfig", "encoder": "GemmaShape", "task": "TaskConfig", "agent": "AgentConfig"} | {
+    "collect": "CollectConfig"
+}
 
 
 def later(settings: Mapping[str, Any], key: str = "") -> dict[str, Any]:

@@ -27,8 +27,12 @@ def check_common(settings: RecapSimConfig) -> None:
         POLICIES.require(settings.policy.name)
     check_backend(settings.valuefn)
     episodes = settings.collect.episodes
+    if settings.collect.store:
+        from episodes.store import EpisodeStore
+
+        episodes = len(EpisodeStore.open(settings.collect.store))
     if settings.folds > episodes:
-        raise ValueError(f"folds={settings.folds}: there are {episodes} episodes; use collect.episodes or fewer folds")
+        raise ValueError(f"folds={settings.folds}: there are {episodes} episodes; use more episodes or fewer folds")
     seeds.train_block(settings.seed, episodes + (settings.iterations - 1) * settings.rollouts)
     if reads_latents(settings.valuefn) and settings.task.image_size % 32:
         raise ValueError(
@@ -43,7 +47,7 @@ def check_common(settings: RecapSimConfig) -> None:
     if scale != "viva":
         raise ValueError(f"valuefn.scale={scale}: advantages are computed in ViVa's scale; use valuefn.scale=viva")
     check_device(settings.device)
-    _check_environment(settings.task.env_id)
+    _check_environment(settings)
 
 
 def check_backend(valuefn: Any) -> None:
@@ -66,11 +70,18 @@ def check_device(device: str) -> None:
             raise ValueError(f"device={device}: torch sees {torch.cuda.device_count()}; use cuda:0")
 
 
-def _check_environment(env_id: str) -> None:
+def _check_environment(settings: RecapSimConfig) -> None:
     import envs
     from envs.simpler.catalogue import SimplerTask
 
-    if isinstance(envs.find_task(env_id), SimplerTask):
+    found = envs.find_task(settings.task.env_id)
+    if isinstance(found, envs.OwnTask) and not settings.collect.store:
+        raise ValueError(f"task.env_id={found.env_id}: has no scripted demonstrator; give collect.store=STORE")
+    if isinstance(found, envs.OwnTask) and settings.corrections:
+        raise ValueError(
+            f"corrections=true: {found.env_id} has no scripted demonstrator that could correct; leave it out"
+        )
+    if isinstance(found, SimplerTask):
         from envs.simpler.backend import load_maniskill, render_backend
 
         load_maniskill()

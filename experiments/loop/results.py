@@ -101,17 +101,26 @@ def sentence(row: dict[str, Any]) -> str:
     )
 
 
-def table(folder: Path) -> str:
-    """The results of a run as text, with each method's paired difference to bc."""
+def gains(folder: Path) -> list[tuple[dict[str, Any], tuple[float, float, float] | None]]:
+    """Each row of a run's summary with its paired difference to bc, mean, low and high; None where there is none."""
     rows = json.loads((folder / "summary.json").read_text())["rows"]
     episodes = _by_arm(pq.read_table(folder / "episodes.parquet").to_pylist())
     base = episodes.get(("bc", 0))
-    lines = [f"{'method':<14} {'success':>8} {'low':>6} {'high':>6} {'per_hour':>9} {'n':>4}   minus bc (paired, 95 %)"]
+    found: list[tuple[dict[str, Any], tuple[float, float, float] | None]] = []
     for row, part in zip(rows, episodes.values(), strict=True):
+        compared = base and part is not base and len(part) > 1
+        pair = [[r["success"] for r in some] for some in (part, base)] if compared else []
+        found.append((row, paired_bootstrap(*pair) if pair else None))
+    return found
+
+
+def table(folder: Path) -> str:
+    """The results of a run as text, with each method's paired difference to bc."""
+    lines = [f"{'method':<14} {'success':>8} {'low':>6} {'high':>6} {'per_hour':>9} {'n':>4}   minus bc (paired, 95 %)"]
+    for row, gain in gains(folder):
         line = f"{row['method']:<14} {row['success']:8.2f} {row['low']:6.2f} {row['high']:6.2f} "
         line += f"{row['per_hour']:9.0f} {row['n']:4d}"
-        if base and part is not base and len(part) > 1:
-            gain = paired_bootstrap([r["success"] for r in part], [r["success"] for r in base])
+        if gain is not None:
             line += f"   {gain[0]:+.2f} [{gain[1]:+.2f}, {gain[2]:+.2f}]"
         lines.append(line)
     return "\n".join(lines)

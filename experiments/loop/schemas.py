@@ -60,6 +60,7 @@ class CollectConfig:
             expert=0.32, hesitation=0.18, retry_miss=0.2, retry_drop=0.1, failure=0.2, combine=0.25
         )
     )
+    store: str = ""  # folder of an episode store: its episodes are the demonstrations, nothing is recorded
 
     def __post_init__(self) -> None:
         require(self, episodes=(1, 10_000), max_steps=(1, inf), action_noise=(0, inf))

@@ -21,6 +21,8 @@ from agents.make import continued_policy, load_policy, make_policy, policy_conte
 from agents.phases import progress_phases
 from agents.policy import Policy
 from agents.recap import improve
+from envs.adapt import OwnTask
+from envs.backend import choose_gl
 from envs.ledger import Trial
 from envs.oracles.mix import OracleMix
 from envs.rollout import evaluate_trials, record, rollout
@@ -55,6 +57,8 @@ def make_env(task: TaskConfig, max_steps: int) -> Any:
     found = envs.find_task(task.env_id)
     if isinstance(found, SimplerTask):
         return _make_simpler(found, task, max_steps)
+    if isinstance(found, OwnTask):
+        return _make_own(found, task, max_steps)
     if task.gripper == "change":
         raise ValueError(f"task.gripper=change: {task.env_id} has a gripper that takes positions; leave it empty")
     return gymnasium.make(
@@ -82,6 +86,20 @@ def _make_simpler(simpler: Any, task: TaskConfig, max_steps: int) -> Any:
     )
 
 
+def _make_own(own: OwnTask, task: TaskConfig, max_steps: int) -> Any:
+    """The environment that a function of the user's makes; its cameras and rate are its own."""
+    choose_gl()
+    env = own.make(image_size=task.image_size, max_steps=max_steps)
+    spec = getattr(env, "spec_", None)
+    if spec is None:
+        raise ValueError(f"task.env_id={own.env_id}: the function returned {env!r}; return envs.adapt(env, ...)")
+    wanted = {"cameras": list(spec.cameras), "hz": spec.hz, "image_size": spec.image_size[0], "hold_steps": 1}
+    for name, value in wanted.items():
+        if getattr(task, name) != value:
+            raise ValueError(f"task.{name}={getattr(task, name)}: {own.env_id} makes one with task.{name}={value}")
+    return env
+
+
 def make_oracle(mix: OracleMix, envs: Sequence[Any]) -> Any:
     """The scripted oracle of the environments' task: its own, ORACLE in envs/oracles/<task>.py, or SIMPLER's."""
     task = envs[0].unwrapped.task
@@ -93,7 +111,9 @@ def make_oracle(mix: OracleMix, envs: Sequence[Any]) -> Any:
 
 
 def collect(settings: RecapSimConfig) -> EpisodeStore:
-    """Record the demonstrations, or continue or open them where they lie in the cache."""
+    """Record the demonstrations, or continue or open them where they lie: in the cache or collect.store."""
+    if settings.collect.store:
+        return _given(settings)
     seed_block = seeds.train_block(settings.seed, settings.collect.episodes)
     address = digest(CACHE_FORMAT, settings.task, settings.collect, [seed_block.start, seed_block.stop])
     path = Path(settings.cache) / "datasets" / address
@@ -118,6 +138,15 @@ def collect(settings: RecapSimConfig) -> EpisodeStore:
 
     make_once(path, lambda: begun() and len(EpisodeStore.open(path)) >= settings.collect.episodes, record_missing)
     return EpisodeStore.open(path)
+
+
+def _given(settings: RecapSimConfig) -> EpisodeStore:
+    """The demonstrations that somebody recorded, whose EnvSpec must be that of the environment."""
+    store = EpisodeStore.open(settings.collect.store)
+    env = make_env(settings.task, store.spec.max_steps)
+    store.spec.require_same(env.spec_, f"collect.store={settings.collect.store}")
+    env.close()
+    return store
 
 
 def fit_latents(settings: RecapSimConfig, store: Episodes) -> LatentsConfig:
@@ -280,8 +309,9 @@ def _run_arm(job: ArmJob) -> list[dict[str, Any]]:
         env = make_env(settings.task, settings.collect.max_steps)
         first = settings.collect.episodes + (k - 1) * settings.rollouts
         trials = [Trial(s) for s in seeds.train_block(settings.seed, first + settings.rollouts)[first:]]
-        corrector = make_oracle(OracleMix.only("expert"), [env])
-        takeover = Takeover(corrector, settings.takeover) if settings.corrections else None
+        takeover = None
+        if settings.corrections:
+            takeover = Takeover(make_oracle(OracleMix.only("expert"), [env]), settings.takeover)
         content = policy_content(folder / f"policy-{k - 1}")
         yield from rollout(
             policy, [env], trials, source=f"policy:{arm.method}@{k}", iteration=k, policy=content, takeover=takeover
