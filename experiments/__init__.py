@@ -10,6 +10,9 @@ from episodes.stopping import catch_interrupts
 
 catch_interrupts()
 
+TYPED = tuple(sys.argv)
+"""The command as it was given: a sweep puts other words into sys.argv."""
+
 MOVED = {"experiments.ranking": "experiments.simpler.ranking"}
 """Modules that people used to run with `python -m`, and where they are now."""
 

@@ -9,7 +9,6 @@ import os
 import platform
 import shlex
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from episodes.files import remove_temporary, write_atomic, writer_lock, writing
 from episodes.store_index import named
+from experiments import TYPED
 from experiments.loop.addresses import digest
 
 T = TypeVar("T")
@@ -55,10 +55,11 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and value != value else value
 
 
-def command_line() -> str:
-    """The command as typed, with the interpreter left to the reader."""
-    program = Path(sys.argv[0])
-    return shlex.join(["foresight", *sys.argv[1:]] if program.name == "foresight" else ["python", *sys.argv])
+def command_line(*leave_out: str) -> str:
+    """The command as typed, with the interpreter left to the reader, without the settings `leave_out`."""
+    program, *words = TYPED
+    words = [word for word in words if word.partition("=")[0] not in leave_out]
+    return shlex.join(["foresight", *words] if Path(program).name == "foresight" else ["python", program, *words])
 
 
 class RunFolder:

@@ -27,6 +27,7 @@ from experiments.loop.run_folder import NOT_IDENTITY, command_line, read_json, w
 
 J = TypeVar("J")
 LONGEST = 80  # characters of a setting in a message
+WHERE = (*NOT_IDENTITY, "study.results", "results")  # settings that say where a cell lies, not what it is
 AGAIN = "remove it; the study's command makes it anew"
 
 
@@ -118,7 +119,7 @@ def make(
 ) -> None:
     """Make each cell from work(its job), on `workers` processes; a cell is written as soon as it is there."""
     for cell, result in zip(cells, map_jobs(work, jobs, workers), strict=True):
-        content = {"key": cell.key, "about": cell.about, "identity": cell.identity, "command": command_line()}
+        content = {"key": cell.key, "about": cell.about, "identity": cell.identity, "command": command_line(*WHERE)}
         write_json(cell.path(folder), content | {"result": result})
         say(cell, result)
 
