@@ -118,10 +118,26 @@ def rollout(
             next_out += 1
 
 
+def noise_of(seed: int) -> np.random.Generator:
+    """What the action noise of the episode of this seed is drawn from."""
+    return np.random.default_rng([seed, _NOISE_STREAM])
+
+
+def executed_action(
+    action: npt.NDArray[np.float32], scale: float, noise: np.random.Generator
+) -> npt.NDArray[np.float64]:
+    """The action (A,) as it is executed: with Gaussian noise of this scale on its first 6 dimensions."""
+    executed = action.astype(np.float64)
+    if scale:
+        executed[:6] += scale * noise.standard_normal(6)[: len(executed)]
+    return executed
+
+
 def _begin(env: Any, order: int, trial: Trial) -> _Slot:
     observation, info = env.reset(seed=trial.seed, options=trial.options)
-    noise = np.random.default_rng([trial.seed, _NOISE_STREAM])
-    return _Slot(order, trial, noise, [observation], [info["progress"]], info["instruction"], info["instruction"])
+    return _Slot(
+        order, trial, noise_of(trial.seed), [observation], [info["progress"]], info["instruction"], info["instruction"]
+    )
 
 
 def _take_over(takeover: Takeover, envs: Sequence[Any], slots: Sequence[_Slot | None]) -> None:
@@ -165,9 +181,7 @@ def _step(env: Any, slot: _Slot, action_noise: float, label: int) -> bool:
     """Execute the slot's next action and record the step; true when the episode has ended."""
     assert slot.chunk is not None
     action = slot.chunk[slot.used]
-    executed = action.astype(np.float64)
-    if action_noise:
-        executed[:6] += action_noise * slot.noise.standard_normal(6)[: len(executed)]
+    executed = executed_action(action, action_noise, slot.noise)
     observation, reward, terminated, truncated, info = env.step(executed)
     slot.used += 1
     slot.actions.append(action)

@@ -55,17 +55,20 @@ def write_results(
         progress = [fact["progress"] for fact in facts]
         sight = measure_sight(settings, store, values, progress, value_folder, SIGHT_EPISODES, pairs)
         write_json(run.path / "sight.json", sight)
-    training = sorted(value_folder.glob("fold-*/metrics.jsonl"))
-    training += sorted(run.path.glob("arms/*/train-*/metrics.jsonl"))
-    write_atomic(run.path / "metrics.jsonl", "".join(_staged(source) for source in training))
+    training = {f"value, {p.parent.name}": p for p in sorted(value_folder.glob("fold-*/metrics.jsonl"))}
+    for source in sorted(run.path.glob("arms/*/train-*/metrics.jsonl")):
+        k = int(source.parent.name.removeprefix("train-"))
+        training[f"policy, {_row_name(source.parent.parent.name, k)}"] = source
+    write_atomic(run.path / "metrics.jsonl", "".join(_staged(name, source) for name, source in training.items()))
     for fold in sorted(value_folder.glob("fold-*/config.json")):
         kept = run.path / "checkpoints" / "value" / fold.parent.name
         if not kept.exists():  # a run that was stopped after it
             copy_folder(fold.parent, kept)
-    draw_run_videos(run.path, settings, store, values, facts, value_folder)
     summary = [
         summarise(_row_name(name, k), part) | {"arm": name, "iteration": k} for (name, k), part in _by_arm(rows).items()
     ]
+    best = sorted((row for row in summary if row["iteration"] == 0), key=lambda row: -(row["success"] or 0.0))
+    draw_run_videos(run.path, settings, store, values, facts, value_folder, [str(row["arm"]) for row in best])
     write_json(run.path / "summary.json", {"command": run.facts["command"], "seed": settings.seed, "rows": summary})
 
 
@@ -88,13 +91,13 @@ def _row_name(arm: str, iteration: int) -> str:
     return arm if iteration == 0 else f"{arm}@{iteration + 1}"
 
 
-def _staged(source: Path) -> str:
-    """The lines of a training's metrics.jsonl, each with the stage it belongs to."""
-    stage = f"{source.parent.parent.name}/{source.parent.name}"
+def _staged(stage: str, source: Path) -> str:
+    """The lines of a training's metrics.jsonl, each with the name of the stage it belongs to."""
     return "".join(json.dumps(json.loads(line) | {"stage": stage}) + "\n" for line in source.read_text().splitlines())
 
 
 def sentence(row: dict[str, Any]) -> str:
+    """One method's result as a line of text."""
     return (
         f"{row['method']:<14} {row['success']:.2f} [{row['low']:.2f}, {row['high']:.2f}]  "
         f"{row['per_hour']:6.0f} per hour  n={row['n']}"

@@ -1,8 +1,9 @@
-"""Videos of a run: held-out demonstrations, and the policies at work with the learned value read online."""
+"""Videos of a run: held-out demonstrations, and every policy at work with the learned value read online."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,33 @@ import numpy as np
 import numpy.typing as npt
 
 from envs.ledger import Trial
+from envs.replay import replay
 from envs.rollout import rollout
+from episodes.progress import progress
 from episodes.store import Episodes
 from episodes.types import SEGMENTS, Episode
 from experiments.loop.run_folder import write_json
 from experiments.loop.schemas import RecapSimConfig
 from experiments.loop.stages import evaluation_seeds, make_actor, make_env
-from experiments.report.video import draw_video
+from experiments.report.facts import wrong
+from experiments.report.video import axis_limits, draw_video
+from networks.saved import find_policy
 from valuefns.make import load_value
+
+SIZE = 256  # pixels, for people; models see task.image_size
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """One video to be drawn."""
+
+    file: str
+    title: str
+    caption: str
+    episode: Episode
+    value: npt.NDArray[np.float64]  # (T,), progress units
+    truth: npt.NDArray[np.float64] | None = None  # (T,)
+    noise: float = 0.0  # that its actions were executed with
 
 
 def draw_run_videos(
@@ -27,39 +47,77 @@ def draw_run_videos(
     values: Sequence[np.ndarray],
     facts: Sequence[dict[str, Any]],
     value_folder: Path,
+    ranking: Sequence[str],
 ) -> None:
-    """Write videos/*.mp4 and videos/index.json: half of settings.videos demonstrations, half policy rollouts."""
-    entries = []
-    demonstrations = _different_variants(facts, settings.videos - settings.videos // 2)
-    for i in demonstrations:
-        episode, variant = store[i], facts[i]["variant"]
-        name = f"demonstration-{i}.mp4"
-        _draw(run / "videos" / name, episode, values[i], f"demonstration: {variant}", truth=facts[i]["oracle"])
-        ending = "succeeds" if episode.success else "fails"
-        entries.append(
-            {"file": name, "title": f"Demonstration {i}: {variant}",
-             "caption": f"It {ending}. Blue: value of a model that has not seen it; grey: the oracle return."}
-        )  # fmt: skip
+    """Write videos/*.mp4 and videos/index.json: each arm of `ranking`, the best first, then demonstrations.
+
+    settings.videos: how many demonstrations are shown with half of it, and whether there are any. All have one axis,
+    and pictures of SIZE pixels where the episode can be replayed exactly.
+    """
+    scenes = []
     learned = sorted(value_folder.glob("fold-*/config.json"))
     if learned and settings.videos // 2:
-        value = load_value(learned[0].parent, settings.device, settings.valuefn.name)
-        env = make_env(settings.task, settings.evaluation.max_steps)
-        chosen = [m for m in ("bc", *reversed(settings.methods)) if m in settings.methods]
-        for method in list(dict.fromkeys(chosen))[: settings.videos // 2]:
-            policy = make_actor(run / "arms" / method / "policy-0", settings.device, None, [env])
-            (episode,) = rollout(policy, [env], [Trial(evaluation_seeds(settings)[0])], source=f"policy:{method}")
-            ending = "succeeds" if episode.success else "fails"
-            name = f"policy-{method}.mp4"
-            _draw(run / "videos" / name, episode, value.score(episode), f"{method} {ending}")
-            entries.append(
-                {
-                    "file": name,
-                    "title": f"Policy: {method}",
-                    "caption": f"Evaluation trial 0; it {ending}. Blue: the learned value.",
-                }
-            )
-        env.close()
-    write_json(run / "videos" / "index.json", entries)
+        scenes += _policies(run, settings, learned[0].parent, ranking)
+    scenes += _demonstrations(settings, store, values, facts)
+    if scenes:
+        curves = [curve for scene in scenes for curve in (scene.value, scene.truth) if curve is not None]
+        large = make_env(replace(settings.task, image_size=max(SIZE, settings.task.image_size)), _longest(scenes))
+        with progress("videos", len(scenes)) as bar:
+            for scene in scenes:
+                _draw(run / "videos" / scene.file, scene, large, axis_limits(curves))
+                bar.advance()
+        large.close()
+    rows = [{"file": scene.file, "title": scene.title, "caption": scene.caption} for scene in scenes]
+    write_json(run / "videos" / "index.json", rows)
+
+
+def _policies(run: Path, settings: RecapSimConfig, value_folder: Path, ranking: Sequence[str]) -> list[_Scene]:
+    value = load_value(value_folder, settings.device, settings.valuefn.name)
+    env = make_env(settings.task, settings.evaluation.max_steps)
+    scenes = []
+    for place, arm in enumerate(ranking):
+        folder = find_policy(run / "arms" / arm)
+        policy = make_actor(folder, settings.device, None, [env])
+        (episode,) = rollout(policy, [env], [Trial(evaluation_seeds(settings)[0])], source=f"policy:{arm}")
+        curve = _curve(value.score(episode), episode)
+        first = " (most episodes solved)" if place == 0 and len(ranking) > 1 else ""
+        said = f"Evaluation trial 0; it {_ending(episode)}. Blue: the learned value, read online."
+        scenes.append(_scene(f"policy-{arm}.mp4", f"Policy {arm}{first}", said, episode, curve))
+    env.close()
+    return scenes
+
+
+def _demonstrations(
+    settings: RecapSimConfig, store: Episodes, values: Sequence[np.ndarray], facts: Sequence[dict[str, Any]]
+) -> list[_Scene]:
+    scenes = []
+    unseen = "a model that has not seen it" if settings.folds > 1 else "the model that was fitted on it, too"
+    for i in _different_variants(facts, settings.videos - settings.videos // 2):
+        episode, variant = store[i], facts[i]["variant"]
+        said = f"It {_ending(episode)}. Blue: value of {unseen}; thin: the oracle return."
+        truth = facts[i]["oracle"][: len(episode)]
+        curve = _curve(values[i], episode)
+        scene = _scene(f"demonstration-{i}.mp4", f"Demonstration {i}: {variant}", said, episode, curve)
+        scenes.append(replace(scene, truth=truth, noise=settings.collect.action_noise))
+    return scenes
+
+
+def _scene(file: str, title: str, caption: str, episode: Episode, value: npt.NDArray[np.float64]) -> _Scene:
+    """A scene whose title says where its value is wrong."""
+    bad = wrong(value, episode.success)
+    return _Scene(file, f"{title}, {bad}" if bad else title, caption, episode, value)
+
+
+def _curve(value: npt.NDArray[Any], episode: Episode) -> npt.NDArray[np.float64]:
+    return (2 * value[: len(episode)] - 1).astype(float)
+
+
+def _ending(episode: Episode) -> str:
+    return "succeeds" if episode.success else "fails"
+
+
+def _longest(scenes: Sequence[_Scene]) -> int:
+    return max(len(scene.episode) for scene in scenes) + 1  # a replay never ends before its episode
 
 
 def _different_variants(facts: Sequence[dict[str, Any]], count: int) -> list[int]:
@@ -72,17 +130,9 @@ def _different_variants(facts: Sequence[dict[str, Any]], count: int) -> list[int
     return (first + others)[:count]
 
 
-def _draw(
-    path: Path, episode: Episode, value: npt.NDArray[Any], title: str, truth: npt.NDArray[Any] | None = None
-) -> None:
-    T = len(episode)
-    labelled = truth is not None
-    draw_video(
-        path,
-        [frames[:T] for frames in episode.images.values()],
-        (2 * value[:T] - 1).astype(float),
-        truth[:T] if truth is not None else None,
-        title,
-        episode.hz,
-        [SEGMENTS[s] for s in episode.segments] if labelled else None,
-    )
+def _draw(path: Path, scene: _Scene, large: Any, limits: tuple[float, float]) -> None:
+    episode, T = scene.episode, len(scene.episode)
+    pictures = replay(large, episode, scene.noise) or episode.images
+    labels = [SEGMENTS[s] for s in episode.segments] if scene.truth is not None else None
+    views = [np.asarray(frames)[:T] for frames in pictures.values()]
+    draw_video(path, views, scene.value, scene.truth, scene.title, episode.hz, labels, limits)

@@ -19,6 +19,7 @@ from experiments.report.files import listed_videos
 from experiments.report.page import embedded_videos
 from experiments.report.svg import inline_svg
 from experiments.report.templates import render
+from experiments.report.together import draw_together, pictures_together
 from experiments.report.video import draw_video
 from valuefns.bench.annotations import KINDS
 from valuefns.bench.scorecard import ModelScores, Scored, worst
@@ -82,6 +83,10 @@ def draw_bench_videos(run: Path, store: Episodes, results: Sequence[ModelScores]
             caption = f"Error {error:.2f}. Blue: {result.model}; thin: {against}."
             entries.append({"file": name, "title": title, "caption": caption})
     write_json(run / "videos" / "index.json", entries)
+    several = shown_models(results)
+    if len(several) < 2:  # a single model beside what it must beat
+        several = [*several, *(r for r in results if r not in several and r.model in ("constant", "clock"))]
+    draw_together(run, store, several)
 
 
 def write_bench_report(run: Path) -> Path:
@@ -114,6 +119,7 @@ def write_bench_report(run: Path) -> Path:
         card=inline_svg(bench_plots.scorecard(heads), "card", "Headline measures of every model with 95 % intervals"),
         curves=curves,
         failures=[f for result in results for f in result.failures],
+        together=pictures_together(run),
         videos=embedded_videos(run, listed_videos(run / "videos")),
         environment=json.loads((run / "environment.json").read_text()),
         seconds=float(np.mean(lengths)) if lengths else 0.0,

@@ -18,10 +18,12 @@ STYLES = ("expert", "hesitation", "retry", "failure")  # the kinds of episode sh
 
 
 def percent(share: float, digits: int = 1) -> str:
+    """A share as per cent, or a dash."""
     return "–" if math.isnan(share) else f"{100 * share:.{digits}f}\N{NO-BREAK SPACE}%"
 
 
 def interval(low: float, high: float) -> str:
+    """An interval of shares in per cent, or a dash."""
     return (
         "–"
         if math.isnan(low) or math.isnan(high)
@@ -30,6 +32,7 @@ def interval(low: float, high: float) -> str:
 
 
 def number(value: float, digits: int = 3) -> str:
+    """A number with a true minus sign, or a dash."""
     return "–" if math.isnan(value) else f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
@@ -56,6 +59,28 @@ def best(rows: list[Row]) -> Row | None:
     return max(
         learned(rows), key=lambda r: (r["success"], -1 if math.isnan(r["per_hour"]) else r["per_hour"]), default=None
     )
+
+
+def ranked(rows: list[Row]) -> list[Row]:
+    """The winner first, then the other methods by success, at last the rows that are no learned method."""
+    first = best(rows)
+    methods = {id(row) for row in learned(rows)}
+
+    def place(row: Row) -> tuple[bool, bool, float]:
+        return row is not first, id(row) not in methods, -row["success"] if not math.isnan(row["success"]) else 1.0
+
+    return sorted(rows, key=place)
+
+
+def wrong(value: npt.NDArray[Any], success: bool) -> str:
+    """What is wrong with the end of a value in progress units (above 0: success is expected); empty where nothing is.
+
+    The simulator says what succeeded.
+    """
+    known = value[np.isfinite(value)]
+    if not len(known) or (known[-1] > 0) == success:
+        return ""
+    return f"wrong: the value ends at {known[-1]:.2f}, as if it {'failed' if success else 'succeeded'}"
 
 
 @dataclass(frozen=True)

@@ -186,13 +186,19 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     return out
 
 
-def listed_videos(folder: Path) -> list[dict[str, str]]:
-    """Rows of videos/index.json (also where their file is gone), then every other .mp4 under its own name."""
+def listed_pictures(folder: Path) -> list[dict[str, str]]:
+    """Rows of `folder`/index.json, each with the name of a file in the folder, its title and caption."""
     index = folder / "index.json"
     rows = _rows(index, _json(index), VIDEO_ROW) if index.exists() else []
     for row in rows:
         if Path(row["file"]).name != row["file"]:
             raise _bad(index, f"file is {row['file']!r}, expected the name of a file in {folder.name}/")
+    return rows
+
+
+def listed_videos(folder: Path) -> list[dict[str, str]]:
+    """Rows of videos/index.json (also where their file is gone), then every other .mp4 under its own name."""
+    rows = listed_pictures(folder)
     listed = {row["file"] for row in rows}
     found = sorted(path.name for path in folder.glob("*.mp4")) if folder.is_dir() else []
     return rows + [{"file": name, "title": name, "caption": ""} for name in found if name not in listed]

@@ -42,7 +42,7 @@ def write_report(run_dir: Path) -> Path:
 
 def _context(files: RunFiles) -> dict[str, Any]:
     run = files.run or {}
-    rows = files.summary or []
+    rows = facts.ranked(files.summary or [])
     plain = facts.baseline(rows)
     stages = {str(name): float(seconds) for name, seconds in run.get("stages", {}).items()}
     environment = {k: v for k, v in (files.environment or {}).items() if k != "packages"}
@@ -64,9 +64,29 @@ def _context(files: RunFiles) -> dict[str, Any]:
         "starved": [row for row in files.label_report or [] if row["starved"]],
         "sight": sight_table(files.sight),
         "videos": embedded_videos(files.folder, files.videos),
+        "steps": next_steps(files, facts.best(rows)),
         "total_frames": len(files.frames["frame"]) if files.frames else 0,
         **_figures(files, rows, stages),
     }
+
+
+def next_steps(files: RunFiles, best: facts.Row | None) -> list[tuple[str, str]]:
+    """What a reader may do next: (wish, command or line of Python)."""
+    run, command = files.folder, str((files.run or {}).get("command") or "foresight recap")
+    steps = [("see whether it holds for other seeds", f"{command} +sweep=seeds")] if "+sweep" not in command else []
+    if best is not None:
+        policy = run / "arms" / str(best.get("arm", best["method"])) / f"policy-{best.get('iteration', 0)}"
+        steps += [
+            ("act with the best policy", f'policy = foresight.load_policy("{run}")'),
+            ("serve it to a robot or simulator", f"foresight serve {policy}"),
+            ("give it to others", f"foresight share {policy} folder=NEW_FOLDER"),
+        ]
+    steps += [
+        ("score a video with the value", f'value = foresight.load_value("{run}")'),
+        ("measure the value by itself", "foresight bench models=[viva,constant,clock,oracle]"),
+        ("compare every method on every value", "foresight study"),
+    ]
+    return steps
 
 
 def _figures(files: RunFiles, rows: list[facts.Row], stages: dict[str, float]) -> dict[str, Any]:
@@ -81,7 +101,9 @@ def _figures(files: RunFiles, rows: list[facts.Row], stages: dict[str, float]) -
         said = "; ".join(f"{r['method']} {facts.percent(r['success'])}" for r in rows)
         out["success"] = draw("success", plots.success_bars(rows), f"Episodes solved with 95 % intervals: {said}")
     if files.episodes is not None and len(files.episodes["seed"]):
+        order = [row["method"] for row in rows]
         lines = facts.outcomes(files.episodes)
+        lines.sort(key=lambda line: order.index(line.label) if line.label in order else len(order))
         said = "; ".join(f"{a.label} {a.success.sum()} of {len(a.keys)}" for a in lines)
         out["paired"] = draw("paired", plots.paired_matrix(lines), f"Trials solved by each method: {said}")
     if files.frames is not None and len(files.frames["frame"]):

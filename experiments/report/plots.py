@@ -17,9 +17,9 @@ from matplotlib.path import Path
 from matplotlib.ticker import MaxNLocator, NullFormatter, PercentFormatter, StrMethodFormatter
 
 from episodes.types import SEGMENTS
-from experiments.report.facts import Outcomes, baseline, duration, percent
+from experiments.report.facts import Outcomes, baseline, duration, percent, wrong
 from experiments.report.files import Columns
-from experiments.report.svg import BLUE, GREY, INK, MUTED, RULE, SEGMENT_COLOURS, style
+from experiments.report.svg import BLUE, GREY, INK, MUTED, RED, RULE, SEGMENT_COLOURS, style
 
 WIDTH = 7.9  # inches; the text column of the page
 
@@ -54,7 +54,7 @@ def success_bars(rows: list[dict[str, Any]]) -> Figure:
         for i, row in enumerate(rows):
             ax.text(1.03, i, percent(share[i]), va="center", ha="left", transform=ax.get_yaxis_transform())
             count = "" if math.isnan(row["n"]) else f"n = {row['n']:.0f}"
-            ax.text(1.14, i, count, va="center", ha="left", transform=ax.get_yaxis_transform(), color=MUTED)
+            ax.text(1.17, i, count, va="center", ha="left", transform=ax.get_yaxis_transform(), color=MUTED)
         plain = baseline(rows)
         if plain is not None:
             ax.axvline(plain["success"], color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)), zorder=0)
@@ -134,9 +134,10 @@ def value_curves(
                 right.set_ylim(-0.128, 1.08)
                 right.set_yticks([0, 1], ["0", "1"] if (i + 1) % columns == 0 else ["", ""])
             outcome = "solved" if episode["success"][0] else "not solved"
-            ax.set_title(f"{_shorten(episode['variant'][0] or kind, 22)}\n", fontsize=8)
-            said = f"episode {episode['episode'][0]}, {outcome}"
-            ax.text(0, 1.04, said, transform=ax.transAxes, fontsize=7, color=MUTED)
+            bad = not same_units and bool(wrong(episode["value"], bool(episode["success"][0])))
+            ax.set_title(f"{_shorten(episode['variant'][0] or kind, 22)}\n", fontsize=8, color=RED if bad else INK)
+            said = f"episode {episode['episode'][0]}, {outcome}{': value wrong' if bad else ''}"
+            ax.text(0, 1.04, said, transform=ax.transAxes, fontsize=7, color=RED if bad else MUTED)
             ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
             ax.set_xlim(t[0], max(t[-1], t[0] + 1))
             if i % columns == 0:
@@ -204,7 +205,7 @@ def losses(stages: dict[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]]) -> Figu
     """Training loss of each stage {name: (steps, loss)}: faint as logged, bold smoothed; logarithmic past a decade."""
     with style():
         figure, axes = _grid(len(stages), 4, 1.4)
-        for ax, (name, (steps, loss)) in zip(axes, stages.items(), strict=True):
+        for i, (ax, (name, (steps, loss))) in enumerate(zip(axes, stages.items(), strict=True)):
             ok = np.isfinite(loss)
             steps, loss, lost = steps[ok], loss[ok], int((~ok).sum())
             logarithmic = len(loss) > 0 and 0 < 10 * loss.min() <= loss.max()  # within a decade too few ticks to read
@@ -220,7 +221,9 @@ def losses(stages: dict[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]]) -> Figu
             ax.set_title(_shorten(name, 24) + (f" ({lost} not finite)" if lost else ""), fontsize=8)
             ax.xaxis.set_major_locator(MaxNLocator(3, integer=True))
             ax.grid(axis="y")
-            ax.set_xlabel("step")
+            ax.set_xlabel("gradient step")
+            if i % 4 == 0:
+                ax.set_ylabel("loss")
     return figure
 
 

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
-from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from episodes.aggregate import stratified_iqm
 from episodes.files import write_atomic
 from experiments.report import facts
+from experiments.report.files import listed_videos
+from experiments.report.page import embedded_videos
 from experiments.report.plots import WIDTH
 from experiments.report.svg import BLUE, GREEN, GREY, INK, MUTED, ORANGE, PURPLE, RED, inline_svg, style
+from experiments.report.templates import render
 from experiments.studies.shaping.levels import pooled
 from experiments.studies.shaping.rewards import ARMS
 
-HERE = Path(__file__).parent
 COLOURS = {
     "sparse": INK, "dense": ORANGE, "oracle": GREEN, "value": BLUE, "value_delta": PURPLE, "value_raw": RED,
     "value_gated": ORANGE, "shuffled": GREY, "clock": MUTED,
@@ -31,12 +30,6 @@ VIDEO_LIMIT = 12  # videos laid into the page
 
 def write_page(folder: Path, cells: Mapping[Any, Any], rows: Sequence[Any], answers: Sequence[Any]) -> None:
     """Write `folder`/report.html from the cells; the videos of folder/videos are laid into it."""
-    templates = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    templates.filters.update(percent=facts.percent, number=facts.number, duration=facts.duration)
-    templates.globals.update(interval=facts.interval)
     pairs = list(dict.fromkeys((task, algorithm) for task, algorithm, _ in cells))
     figures, followed = {}, {}
     for task, algorithm in pairs:
@@ -56,12 +49,13 @@ def write_page(folder: Path, cells: Mapping[Any, Any], rows: Sequence[Any], answ
             f"tracks-{task}-{algorithm}",
             "The learned value against the simulator's progress, on held-out demonstrations and on the agents' trials",
         )
-    html = templates.get_template("shaping.html").render(
-        css=Markup((HERE / "page.css").read_text(encoding="utf-8")), pairs=pairs, figures=figures, followed=followed,
-        rows=rows,
-        answers=answers, arms=ARMS, videos=_videos(folder), accuracy=_accuracy(cells), said=outcome(rows, answers),
+    filters: dict[str, Any] = {"percent": facts.percent, "number": facts.number, "duration": facts.duration}
+    html = render(
+        "shaping.html", filters, interval=facts.interval, pairs=pairs, figures=figures, followed=followed, rows=rows,
+        answers=answers, arms=ARMS, accuracy=_accuracy(cells), said=outcome(rows, answers),
+        videos=embedded_videos(folder, listed_videos(folder / "videos")[:VIDEO_LIMIT]),
     )  # fmt: skip
-    write_atomic(folder / "report.html", html.lstrip().encode())
+    write_atomic(folder / "report.html", html)
 
 
 def outcome(rows: Sequence[Any], answers: Sequence[Any]) -> list[str]:
@@ -138,14 +132,6 @@ def tracks(groups: Mapping[str, Sequence[Any]]) -> Figure:
 def _accuracy(cells: Mapping[Any, Any]) -> dict[str, float]:
     """Balanced accuracy of "the model says success" on held-out demonstrations, by task."""
     return {key[0]: group[0]["claim_accuracy"] for key, group in cells.items()}
-
-
-def _videos(folder: Path) -> list[dict[str, Any]]:
-    paths = sorted((folder / "videos").glob("*.mp4"))[:VIDEO_LIMIT] if (folder / "videos").is_dir() else []
-    return [
-        {"name": p.stem, "data": Markup("data:video/mp4;base64," + base64.b64encode(p.read_bytes()).decode())}
-        for p in paths
-    ]
 
 
 def curves(groups: Mapping[str, Sequence[Any]]) -> Figure:

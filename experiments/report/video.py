@@ -26,11 +26,13 @@ def draw_video(
     title: str = "",
     fps: float = 10.0,
     segments: npt.NDArray[np.integer] | Sequence[str] | None = None,
+    limits: tuple[float, float] | None = None,
 ) -> Path:
     """Write an episode as an mp4 (H.264, yuv420p): cameras, and below them the value up to now and, thin, the truth.
 
     frames uint8 (T, H, W, 3), or one such array per camera; value (T,) on any scale; truth (T,) on the same scale, NaN
-    where unknown; segments (T,) names or indices of SEGMENTS, a strip in the report's colours; fps frames per second.
+    where unknown; segments (T,) names or indices of SEGMENTS, a strip in the report's colours; fps frames per second;
+    limits (low, high) of the value's axis, one for the videos of a page (default: what these curves need).
     Each camera is 256 px high. The file appears whole or not at all. ValueError where lengths or shapes differ.
     """
     cameras = [frames] if isinstance(frames, np.ndarray) else list(frames)
@@ -51,7 +53,7 @@ def draw_video(
     widths = [max(2, round(CAMERA * c.shape[2] / c.shape[1])) for c in cameras]
     width = max(sum(widths) + GAP * (len(cameras) - 1), 320)
     width += width % 2  # yuv420p halves both sides
-    canvas, x, y = _background(width, value, truth, title, segments)
+    canvas, x, y = _background(width, value, truth, title, segments, limits)
     with atomic(path) as beside:
         _encode(beside, canvas, cameras, widths, value, x, y, fps)
     return Path(path)
@@ -67,6 +69,7 @@ def _background(
     truth: npt.NDArray[np.float64] | None,
     title: str,
     segments: npt.NDArray[np.integer] | Sequence[str] | None,
+    limits: tuple[float, float] | None,
 ) -> tuple[Image.Image, npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Everything that stays the same from frame to frame, and the pixel coordinates (T,), (T,) of the value."""
     T = len(value)
@@ -80,18 +83,13 @@ def _background(
         title = title.rstrip("…")[:-1].rstrip() + "…" if len(title) > 2 else ""
     draw.text((6, 5), title, INK, font)
     top, bottom = TITLE + CAMERA + 12, TITLE + CAMERA + CURVE - 8
-    known = np.concatenate([value, truth]) if truth is not None else value
-    known = known[np.isfinite(known)]
-    low, high = (min(0.0, known.min()), max(known.max(), 0.0)) if len(known) else (0.0, 1.0)
-    if low == 0.0 and high <= 1.0:
-        high = 1.0  # values in [0, 1] share one scale in every video
-    high = high if high > low else low + 1.0
+    low, high = limits or axis_limits([value] if truth is None else [value, truth])
     x = np.linspace(LEFT, width - RIGHT, T) if T > 1 else np.array([float(LEFT)])
 
     def to_y(v: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         return bottom - (v - low) / (high - low) * (bottom - top)
 
-    for tick in (low, high):
+    for tick in (low, 0.0, high) if low < 0 < high else (low, high):
         line = float(to_y(np.array(tick)))
         draw.line((LEFT, line, width - RIGHT, line), RULE)
         draw.text((LEFT - 5, line), f"{tick:.3g}", MUTED, small, anchor="rm")
@@ -108,6 +106,16 @@ def _background(
             draw.text((at + 11, bottom + STRIP + 20), name, MUTED, small, anchor="lm")
             at += 22 + draw.textlength(name, small)
     return canvas, x, to_y(value)
+
+
+def axis_limits(curves: Sequence[npt.NDArray[np.floating]]) -> tuple[float, float]:
+    """The axis (low, high) on which all of these curves fit: 0 is on it, and [0, 1] where none leaves that."""
+    known = np.concatenate([np.ravel(curve) for curve in curves])
+    known = known[np.isfinite(known)]
+    low, high = (min(0.0, float(known.min())), max(float(known.max()), 0.0)) if len(known) else (0.0, 1.0)
+    if low == 0.0 and high <= 1.0:
+        high = 1.0
+    return low, high if high > low else low + 1.0
 
 
 def _curve(

@@ -18,8 +18,9 @@ from episodes.files import write_atomic
 from episodes.progress import progress
 from episodes.workers import map_jobs
 from experiments.loop.addresses import digest
-from experiments.loop.run_folder import write_json
+from experiments.loop.run_folder import command_line, write_json
 from experiments.loop.schemas import SimplerSweepConfig
+from experiments.report.sweep import write_sweep_page
 from experiments.simpler.tables import markdown, show, summary
 from experiments.simpler.worker import BLOCK, Job, check_tasks, drawn_size, run_job
 
@@ -65,6 +66,7 @@ def run_in(
     print(show(found))
     if settings.videos and settings.backend == "maniskill3":
         film_failures(settings, plan, rows, place)
+    print(f"Page: {write_sweep_page(place, command_line())}")
     missing = len(plan) - sum(not row["error"] for row in rows)
     if missing:
         print(f"{missing} of {len(plan)} trials have no result; the same command tries them again")

@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from episodes.intervals import wilson
-from experiments.report.facts import headline, shown_episodes, trials_of
+from experiments.report.facts import headline, ranked, shown_episodes, trials_of, wrong
 from experiments.report.files import read_run
 from experiments.report.page import write_report
-from experiments.report.video import draw_video
+from experiments.report.video import axis_limits, draw_video
 
 RATES = {"bc": 0.53, "filtered_bc": 0.97, "awr": 0.93, "recap": 0.95, "recap, shuffled advantages": 0.57}
 VARIANTS = ("expert", "hesitation", "retry_miss", "hesitation+retry_drop", "failure")
@@ -372,3 +372,55 @@ def test_a_row_counts_the_trials_of_its_own_arm_and_iteration() -> None:
     assert found is not None and found.success.tolist() == [False, False, True, True]
     assert trials_of({k: v for k, v in row.items() if k != "arm"}, both) is None
     assert trials_of(row | {"success": 0.75}, both) is None
+
+
+def test_the_winner_is_first_everywhere_and_references_last(run: Path) -> None:
+    page = Page(write_report(run).read_text())
+    named = [cells[0] for cells in page.rows if cells and cells[0] in RATES]
+    by_success = sorted(
+        RATES, key=lambda name: -next(r["success"] for r in read_run(run).summary if r["method"] == name)
+    )
+    assert named == by_success
+    rows = [{"method": m, "success": s, "per_hour": 1.0} for m, s in (("oracle", 1.0), ("bc", 0.4), ("awr", 0.6))]
+    assert [row["method"] for row in ranked(rows)] == ["awr", "bc", "oracle"]
+
+
+def test_a_phone_has_every_cell_and_print_every_video(run: Path) -> None:
+    html = write_report(run).read_text()
+    page = Page(html)
+    cells = [attrs.get("data-column") for tag, attrs in page.seen if tag == "td"]
+    assert {"Solved", "95 % interval", "Against bc, points", "Mean weight"} <= set(cells)
+    printed = [attrs for tag, attrs in page.seen if tag == "img" and attrs.get("class") == "printed"]
+    assert len(printed) == 3 and all((image["src"] or "").startswith("data:image/jpeg") for image in printed)
+    assert html.count('<details class="how">') >= 4
+
+
+def test_the_page_ends_in_what_to_do_next(run: Path) -> None:
+    html = write_report(run).read_text().replace("&#34;", '"')
+    assert f'foresight.load_policy("{run}")' in html
+    assert f"foresight serve {run}/arms/filtered_bc/policy-1" in html and "+sweep=seeds" in html
+
+
+@pytest.mark.parametrize(
+    ("value", "success", "said"),
+    [
+        ([0.0, 0.9], True, ""),
+        ([0.5, -0.4, np.nan], False, ""),
+        ([0.0, 0.31], False, "wrong: the value ends at 0.31, as if it succeeded"),
+        ([0.9, -0.2], True, "wrong: the value ends at -0.20, as if it failed"),
+        ([np.nan], True, ""),
+    ],
+)
+def test_a_value_that_is_wrong_about_the_end_is_named_so(value: list[float], success: bool, said: str) -> None:
+    assert wrong(np.array(value), success) == said
+
+
+def test_a_wrong_value_is_named_in_the_curves(run: Path) -> None:
+    html = write_report(run).read_text()
+    assert html.count("not solved: value wrong") == 2, "the synthetic failures end above 0"
+
+
+def test_videos_share_one_axis() -> None:
+    assert axis_limits([np.array([0.2, np.nan]), np.array([0.9])]) == (0.0, 1.0)
+    assert axis_limits([np.array([-0.5, 0.2]), np.array([1.2])]) == (-0.5, 1.2)
+    assert axis_limits([np.array([np.nan])]) == (0.0, 1.0)

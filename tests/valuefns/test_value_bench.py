@@ -324,6 +324,7 @@ def test_own_data_through_the_command(tmp_path: Path) -> None:
         assert {name, f"{name}_low", f"{name}_high"} <= set(summary["rows"][0])
     assert [row["n"] for row in summary["rows"]] == [7, 7] and summary["rows"][0]["failed"] == 1
     page = (runs[0] / "report.html").read_text()
+    assert page.count('<img class="wide" src="data:image/png;base64,') == 4, "both values on an episode of each kind"
     assert "<video" in page and "segment [3, 99] of 40 frames" in page and "Worst episodes first" in page
     assert "clock, episode 6: episode 6: segment [3, 99] of 40 frames" in (runs[0] / "table.md").read_text()
 
