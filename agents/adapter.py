@@ -112,6 +112,7 @@ class Gripper:
         self.reset()
 
     def reset(self) -> None:
+        """Begin an episode with the gripper open."""
         self._opening, self._command, self._left = 1.0, 0.0, 0
 
     def actions(self, actions: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float32]:

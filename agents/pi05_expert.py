@@ -24,6 +24,7 @@ class PrefixKeys:
         self.lengths = mask.sum(1)
 
     def update(self, key: Tensor, value: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+        """Keys and values of a layer with those of the prefix before them."""
         return torch.cat([self.keys[layer], key], 2), torch.cat([self.values[layer], value], 2)
 
     def repeat_interleave(self, n: int) -> PrefixKeys:

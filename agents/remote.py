@@ -156,6 +156,7 @@ class RemoteActor:
         return opened
 
     def reset(self, mask: npt.NDArray[np.bool_], seeds: npt.NDArray[np.int64], instructions: Sequence[str]) -> None:
+        """Begin episodes: a connection for each slot, and the seed its first request sends."""
         for i in np.flatnonzero(mask):
             if self._sockets[i] is None:
                 self._sockets[i] = self._connect()
@@ -164,6 +165,9 @@ class RemoteActor:
                 self._grippers[i].reset()
 
     def act(self, observations: Sequence[Observation | None]) -> npt.NDArray[np.float32]:
+        """Chunks of actions float32 (n, K, A) from the server; an answer that fails or fits not is a
+        ConnectionError or ValueError.
+        """
         from websockets.exceptions import WebSocketException
 
         asked = [i for i, o in enumerate(observations) if o is not None]

@@ -82,6 +82,7 @@ class FirstSeeds:
         self._seen: OrderedDict[bytes, int] = OrderedDict()
 
     def seed(self, data: str | bytes) -> int:
+        """The seed of a connection whose first request is `data`."""
         key = hashlib.sha256(data.encode() if isinstance(data, str) else data).digest()
         times = self._seen.pop(key, 0)
         self._seen[key] = times + 1

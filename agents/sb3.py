@@ -159,6 +159,7 @@ class SB3Actor:
         """Nothing to begin: the agent keeps nothing from step to step."""
 
     def act(self, observations: Sequence[Observation | None]) -> npt.NDArray[np.float32]:
+        """One action per asked slot, float32 (n, 1, A)."""
         answers = np.zeros((len(observations), 1, self.envs[0].spec_.action_dim), np.float32)
         asked = [i for i, o in enumerate(observations) if o is not None]
         boxes = [self._boxes(i, observations[i]) for i in asked]

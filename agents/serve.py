@@ -114,6 +114,7 @@ class PolicyServer:
             self._readers.shutdown(wait=False)
 
     def metadata(self) -> dict[str, Any]:
+        """What a client is told when it connects."""
         own = {"spec": self.policy.spec.to_json(), "execute": int(self.policy.execute), "content": self.content}
         return {"foresight": own}
 

@@ -26,6 +26,7 @@ class PartialAction(gym.ActionWrapper):
         self.action_space = gym.spaces.Box(whole.low[self._where], whole.high[self._where], dtype=np.float32)
 
     def action(self, action: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """The whole action (A,) from the chosen dimensions."""
         whole = self._whole.copy()
         whole[self._where] = action
         return whole

@@ -190,4 +190,5 @@ class Renderer:
         return masks
 
     def close(self) -> None:
+        """Free the GL context; calling it again does nothing."""
         self._finalizer()

@@ -139,6 +139,7 @@ class RoboSuiteEnv(gym.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.float32]]
 
     @property
     def instruction(self) -> str:
+        """What the robot is told."""
         return self.task.instruction
 
     def is_success(self) -> bool:

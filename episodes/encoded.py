@@ -31,15 +31,18 @@ class Spool:
         self.ends = [0]
 
     def add(self, pngs: list[bytes]) -> None:
+        """Append PNGs."""
         for png in pngs:
             self._file.write(png)
             self.ends.append(self.ends[-1] + len(png))
 
     def read(self, start: int, stop: int) -> list[bytes]:
+        """The PNGs start..stop-1, in order."""
         self._file.seek(self.ends[start])
         return [self._file.read(self.ends[t + 1] - self.ends[t]) for t in range(start, stop)]
 
     def close(self) -> None:
+        """Drop the file."""
         self._file.close()
 
 
@@ -82,6 +85,7 @@ class EncodedEpisode:
         return {camera: spool.read(start, stop) for camera, spool in self.spools.items()}
 
     def close(self) -> None:
+        """Drop the files of every camera."""
         for spool in self.spools.values():
             spool.close()
 

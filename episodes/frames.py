@@ -32,6 +32,7 @@ class Frames:
 
     @property
     def nbytes(self) -> int:
+        """Bytes that all pictures take."""
         return int(np.prod(self.shape))
 
     def blocks(self) -> Iterator[Pictures]:

@@ -187,5 +187,6 @@ def _two_level(values: npt.NDArray[np.float64], seed: int, resamples: int, cross
 
 
 def check_level(level: float) -> None:
+    """Raise a ValueError for a confidence level outside (0, 1)."""
     if not 0 < level < 1:
         raise ValueError(f"level is {level}; use a share between 0 and 1, such as 0.95")

@@ -24,6 +24,7 @@ ONE_THREAD = {
 
 
 def name_of(number: int, job: object) -> str:
+    """Which job it was, in words, for an error's note."""
     text = repr(job)
     return f"in job {number}: {text if len(text) <= 200 else text[:197] + '...'}"
 
@@ -48,6 +49,7 @@ def run(fn: Callable[[J], R], job: J) -> tuple[bool, Any]:
 
 
 def rebuilt(failure: tuple[bytes, str, str], name: str) -> BaseException:
+    """The exception of a worker with its own type where that can be had, the worker's traceback as its cause."""
     packed, summary, text = failure
     error: BaseException = pickle.loads(packed) if packed else RuntimeError(summary)
     error.__cause__ = _WorkerTraceback(text)

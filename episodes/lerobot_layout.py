@@ -51,6 +51,7 @@ def file_number(path: Path) -> int:
 
 
 def image_key(camera: str) -> str:
+    """The feature name of a camera's pictures."""
     return f"observation.images.{camera}"
 
 
@@ -94,6 +95,7 @@ def features(spec: EnvSpec, encoding: str = "png") -> dict[str, dict[str, Any]]:
 
 
 def data_schema(spec: EnvSpec, encoding: str = "png") -> pa.Schema:
+    """The columns of a data file: one row per step."""
     fields = []
     for name, feature in features(spec, encoding).items():
         if feature["dtype"] == "video":  # lies in a file of its own
@@ -109,6 +111,7 @@ def data_schema(spec: EnvSpec, encoding: str = "png") -> pa.Schema:
 
 
 def final_schema(spec: EnvSpec, encoding: str = "png") -> pa.Schema:
+    """The columns of the final observations: one row per episode."""
     schema = data_schema(spec, encoding)
     pictures = map(image_key, spec.cameras) if encoding == "png" else ()
     return pa.schema([schema.field(name) for name in (*pictures, "observation.state", "progress", "episode_index")])
@@ -367,4 +370,5 @@ def episode_groups(file: pq.ParquetFile) -> list[list[int]]:
 
 
 def parquet_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    """A writer of Parquet as stores have it: with a checksum on every page."""
     return pq.ParquetWriter(path, schema, compression="snappy", use_dictionary=False, write_page_checksum=True)

@@ -84,6 +84,7 @@ class Episodes:
 
     @property
     def path(self) -> Path:
+        """The store's folder."""
         return self._store._path
 
     @property

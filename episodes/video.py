@@ -49,6 +49,7 @@ class VideoWriter:
         self._base, self._n = 1 / rate, 0
 
     def add(self, pictures: Pictures) -> None:
+        """Encode pictures uint8 (k, H, W, 3) after those before."""
         import av
 
         for picture in pictures:

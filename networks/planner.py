@@ -56,9 +56,11 @@ class Footprint:
 
     @property
     def parameters(self) -> int:
+        """All parameters, trained and frozen."""
         return self.trained + self.frozen
 
     def activations(self, batch: int, checkpointing: bool) -> float:
+        """Bytes of activations that a backward pass of `batch` samples keeps."""
         return self.inputs(batch) + self.kept(batch) / self.blocks if checkpointing else self.kept(batch)
 
 

@@ -21,6 +21,7 @@ class TextEmbedder:
         self._known: dict[str, Tensor] = {}
 
     def embed(self, prompts: Sequence[str]) -> Tensor:
+        """The embeddings (B, L, D) of prompts; each different one is encoded once."""
         missing = sorted(set(prompts) - set(self._known))
         if missing:
             for prompt, embedding in zip(missing, self._encode(missing), strict=True):

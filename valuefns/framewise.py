@@ -21,11 +21,13 @@ class FrameStream:
         self.instructions = [""] * n
 
     def reset(self, mask: np.ndarray, instructions: Sequence[str]) -> None:
+        """Begin new episodes where mask (n,) is true."""
         self.instructions = [
             new if m else old for m, new, old in zip(mask, instructions, self.instructions, strict=True)
         ]
 
     def step(self, observations: Sequence[Observation | None]) -> np.ndarray:
+        """The value of each slot's newest observation, float32 (n,)."""
         values = np.full(len(observations), np.nan, np.float32)
         asked = [i for i, o in enumerate(observations) if o is not None]
         seen = [o for o in observations if o is not None]

@@ -65,6 +65,7 @@ class ViVaModel(nn.Module):
         return torch.where(span > 1e-6, scaled, torch.zeros_like(scaled))
 
     def unscale_proprio(self, x: Tensor) -> Tensor:
+        """Proprioception (B, P) in its own units from scaled (B, P) in [-1, 1]."""
         return (x + 1) / 2 * (self.proprio_high - self.proprio_low) + self.proprio_low
 
     def _prefix(self, latents: Tensor, q: Tensor) -> Tensor:

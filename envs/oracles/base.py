@@ -36,9 +36,11 @@ class Hand:
 
     @property
     def position(self) -> npt.NDArray[np.float64]:
+        """The grip's position (3,) m, world frame."""
         return grip_position(self.raw)
 
     def progress(self) -> float:
+        """The task's staged progress in [0, 1]."""
         return float(self.env.task.progress(self.raw))
 
     def lean(self, sigma: float) -> None:
@@ -53,6 +55,7 @@ class Hand:
         self.off_level = about_x @ about_y
 
     def steps(self, seconds: float) -> int:
+        """Control steps in so many seconds, at this hand's pace."""
         return max(1, round(seconds * self.hz * self.slowness))
 
     def towards(self, target: npt.NDArray[np.float64], speed: float | None = None) -> Action:
@@ -89,6 +92,7 @@ class Hand:
             yield self.towards(anchor)
 
     def set_grip(self, value: float, steps: int) -> Script:
+        """Open or close, and wait until it has happened."""
         self.grip = value
         yield from self.wait(steps)
 
@@ -141,6 +145,7 @@ class Slot:
         self.pause: Script | None = None
 
     def next(self) -> tuple[Action, str]:
+        """The next action (7,) and its segment label."""
         if self.pause is None and self.count in self.pauses:
             self.pause = hesitate(self.hand, self.pauses.pop(self.count))
         if self.pause is not None:

@@ -16,6 +16,8 @@ NEARER = 0.05  # m, how far the far compartments' targets move towards the robot
 
 
 class BinsScene(Scene):
+    """PickPlace's two bins as the oracle sees them (m, world frame)."""
+
     surface, clear, safe, lowest = 0.8 + FLOOR, (0.10, 0.13), 0.97, 0.8 + WALL - PALM
     place_tolerance, release = 0.025, 0.012
     wander = ((0.0, 0.22), (-0.35, 0.3), (1.02, 1.15))

@@ -49,6 +49,7 @@ class LiftOracle(ScriptedOracle):
 
 
 def holding(hand: Hand) -> bool:
+    """True while both finger pads touch the cube."""
     return grasped(hand.raw, hand.raw.cube.contact_geoms)
 
 

@@ -73,9 +73,11 @@ class Picker:
         self.slow, self.fast = 0.7 * hand.speed, min(1.0, FAST * hand.speed)
 
     def holding(self, item: Any) -> bool:
+        """True while both finger pads touch the object."""
         return grasped(self.hand.raw, item.contact_geoms)
 
     def bottom(self, item: Any) -> float:
+        """Height of the object's lowest point (m, world frame)."""
         return float(outline(self.hand.raw, item)[:, 2].min())
 
     def grasp_pose(self, item: Any) -> tuple[Vector, float]:
@@ -148,6 +150,7 @@ class Picker:
             yield hand.towards(hand.position + (0, 0, max(missing, 0.01)))
 
     def lost(self, item: Any) -> bool:
+        """True where the object is farther from the grip than one that is held."""
         return bool(np.linalg.norm(centre(self.hand.raw, item) - self.hand.position) > LOST)
 
     def carry(self, item: Any, place: Callable[[], Vector], tolerance: float) -> Script:

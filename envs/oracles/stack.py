@@ -13,6 +13,8 @@ from envs.tasks.pick_and_place import centre, outline
 
 
 class StackScene(Scene):
+    """Stack's table and two cubes as the oracle sees them (m, world frame)."""
+
     surface, clear, safe, lowest = 0.8, (0.085, 0.11), 0.93, 0.0
     place_tolerance, release = 0.006, 0.004
     wander = ((-0.18, 0.12), (-0.2, 0.2), (0.95, 1.08))

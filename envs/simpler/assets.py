@@ -40,6 +40,7 @@ class Asset:
 
     @property
     def url(self) -> str:
+        """Where it is downloaded from."""
         return SOURCE.format(repository=self.repository, commit=self.commit, path=self.path.replace(" ", "%20"))
 
 

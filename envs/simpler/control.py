@@ -127,6 +127,7 @@ class PoseController(_Controller):
         self.single_action_space = spaces.Box(-np.pi / 2, np.pi / 2, (6,), np.float32)
 
     def reset(self) -> None:
+        """Plan from the present joints in the environments that were reset."""
         self._fresh |= self.scene._reset_mask.cpu().numpy()
         if not hasattr(self, "_position"):
             self._position = self._numpy_qpos()
@@ -135,6 +136,7 @@ class PoseController(_Controller):
         self.found = np.ones(self.scene.num_envs, bool)
 
     def set_action(self, action: torch.Tensor) -> None:
+        """Plan the joints of one control step towards the commanded poses, actions (B, 6)."""
         qpos, n = self._numpy_qpos(), len(self.chain.names)
         R, p = self.chain.forward(qpos[:, :n])
         centre, fresh = p, self._fresh[:, None]
@@ -157,6 +159,7 @@ class PoseController(_Controller):
         self._velocity = np.stack([velocities[-1] for _, velocities in plans])
 
     def before_simulation_step(self) -> None:
+        """Drive to the plan's next joint positions."""
         if self.config.limits is not None:
             self._drive(self._plan[self._step])
             self._step += 1
@@ -164,6 +167,8 @@ class PoseController(_Controller):
 
 @dataclass
 class GripperConfig(ControllerConfig):
+    """Drives of the Google robot's planned gripper (N m/rad, N m s/rad, N m)."""
+
     stiffness: float
     damping: float
     force_limit: float
@@ -184,6 +189,7 @@ class PlannedGripper(_Controller):
     sets_target_qvel = True
 
     def set_drive_property(self) -> None:
+        """The drives' stiffness and damping, and the inertia of the fingers' motors."""
         super().set_drive_property()
         for joint in self.joints:
             for drive in joint._objs:
@@ -198,6 +204,7 @@ class PlannedGripper(_Controller):
         self.single_action_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
 
     def reset(self) -> None:
+        """Hold the present opening in the environments that were reset."""
         qpos, mask = self._numpy_qpos(), self.scene._reset_mask.cpu().numpy()[:, None]
         if not hasattr(self, "goal"):
             self.goal, self._position, self._velocity, self._before = qpos, qpos, np.zeros_like(qpos), qpos
@@ -206,6 +213,7 @@ class PlannedGripper(_Controller):
             setattr(self, name, np.where(mask, value, getattr(self, name)))
 
     def set_action(self, action: torch.Tensor) -> None:
+        """Plan one control step to the goal that actions (B, 1), a change, move."""
         qpos = self._numpy_qpos()
         delta = np.clip(action.cpu().numpy().astype(np.float64), -1.0, 1.0) * self.config.reach  # (B, 1)
         moved = np.clip(self._position[:, :1] + delta, self._low[:1], self._high[:1])  # both fingers follow the first
@@ -221,6 +229,7 @@ class PlannedGripper(_Controller):
         self._step = 0
 
     def before_simulation_step(self) -> None:
+        """Drive to the plan's next position and speed."""
         self._drive(self._plan[self._step], self._speeds[self._step])
         self._step += 1
         if self._step == len(self._plan) and not self.scene.gpu_sim_enabled:
@@ -229,6 +238,8 @@ class PlannedGripper(_Controller):
 
 @dataclass
 class FingerConfig(ControllerConfig):
+    """Drives of WidowX's fingers (N/m, N s/m, N) and the positions that commands of -1 and +1 mean."""
+
     low: float  # m, what a command of -1 means
     high: float  # m, +1
     stiffness: float
@@ -245,6 +256,7 @@ class FingerController(_Controller):
         self.single_action_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
 
     def set_action(self, action: torch.Tensor) -> None:
+        """Drive to the finger positions that actions (B, 1), a position, mean."""
         share = 0.5 + 0.5 * np.clip(action.cpu().numpy().astype(np.float64), -1.0, 1.0)
         self.goal = np.repeat(self.config.low + share * (self.config.high - self.config.low), len(self.joints), axis=1)
         self._drive(self.goal)

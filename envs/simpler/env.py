@@ -164,6 +164,7 @@ class SimplerEnv(gym.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.float32]]):
 
     @property
     def instruction(self) -> str:
+        """What the robot is told; some tasks have several sentences in turn."""
         assert self.raw is not None, "reset the environment first"
         return str(self.raw.instruction()[0])
 

@@ -81,6 +81,7 @@ class GoogleRobot(BaseAgent):
 
     @property
     def urdf_path(self) -> str:  # type: ignore[override]
+        """The robot's description among the downloaded assets."""
         name = f"{URDF}_{self.variant}" if self.variant else URDF
         return str(asset_folder() / f"data/robots/googlerobot/{name}.urdf")
 

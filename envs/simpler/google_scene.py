@@ -128,9 +128,11 @@ class GoogleScene(SimplerScene):
         self.agent.reset(qpos)
 
     def park_robot(self, count: int) -> None:
+        """Put the robots away while objects settle."""
         self.agent.robot.set_pose(poses([[AWAY, 0.0, BASE_HEIGHT]] * count, [[0.0, 0.0, 0.0, 1.0]] * count))
 
     def rest_qpos(self, placements: list[Placement]) -> torch.Tensor:
+        """The joints (B, J) at the start of an episode."""
         return torch.cat([self.agent.rest_qpos(p.head) for p in placements])
 
     def tip(self) -> torch.Tensor:

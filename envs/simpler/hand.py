@@ -43,6 +43,7 @@ class SimplerHand:
 
     @property
     def raw(self) -> Any:
+        """The raw ManiSkill environment."""
         return self.env.raw
 
     def sensed(self) -> tuple[Array, Array]:
@@ -52,6 +53,7 @@ class SimplerHand:
 
     @property
     def position(self) -> Array:
+        """Position of the finger tips (3,) m, world frame."""
         return self.sensed()[1]
 
     def pose(self) -> tuple[Array, Array]:
@@ -64,6 +66,7 @@ class SimplerHand:
         return base_R @ R[0], base_p + base_R @ p[0]
 
     def base(self) -> tuple[Array, Array]:
+        """Rotation (3, 3) and position (3,) of the robot's base, world frame."""
         pose = self.raw.agent.robot.pose.sp
         return Rotation.from_quat(np.roll(pose.q, -1)).as_matrix(), np.array(pose.p, np.float64)
 
@@ -73,6 +76,7 @@ class SimplerHand:
         return Rotation.from_quat(np.roll(pose.q, -1)).as_matrix(), np.array(pose.p, np.float64)
 
     def steps(self, seconds: float) -> int:
+        """Control steps in so many seconds."""
         return max(1, round(seconds * self.hz))
 
     def gripper(self) -> float:
@@ -156,13 +160,16 @@ class SimplerHand:
             yield self.towards(anchor)
 
     def set_grip(self, value: str, steps: int) -> Script:
+        """Open or close, and wait until it has happened."""
         self.grip = value
         yield from self.wait(steps)
 
     def mistake(self, label: str = "retry") -> None:
+        """Label what follows as a mistake."""
         self.label = label
 
     def resume(self) -> None:
+        """Label what follows as advance."""
         self.label = "advance"
 
     def close_along(self, direction: Array | None) -> None:

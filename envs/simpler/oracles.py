@@ -63,9 +63,11 @@ class Picker(SimplerOracle):
     """Takes an object from above; subclasses say how and what comes then."""
 
     def grasp(self, hand: SimplerHand) -> Grasp:
+        """Where and how the object is grasped."""
         raise NotImplementedError
 
     def source(self, hand: SimplerHand) -> Any:
+        """The object that is picked."""
         raise NotImplementedError
 
     def after(self, hand: SimplerHand) -> Script:
@@ -109,9 +111,11 @@ class Picker(SimplerOracle):
             yield from hand.wait(1)
 
     def env_solved(self, hand: SimplerHand) -> bool:
+        """Whether the task is solved now."""
         return bool(hand.env.is_success())
 
     def holds(self, hand: SimplerHand) -> bool:
+        """Whether the object is in the hand."""
         return bool(hand.raw.agent.is_grasping(self.source(hand))[0])
 
     def carry(self, hand: SimplerHand, script: Script) -> Script:
@@ -123,6 +127,7 @@ class Picker(SimplerOracle):
             yield action
 
     def approach(self, hand: SimplerHand) -> Script:
+        """Above the object, with the fingers open and turned."""
         hand.grip = OPEN
         grasp = self.grasp(hand)
         hand.close_along(grasp.closing)
@@ -132,6 +137,7 @@ class Picker(SimplerOracle):
         yield from hand.move(above, 0.015, 16.0, settle=True)
 
     def take(self, hand: SimplerHand) -> Script:
+        """Down to the object, and close the fingers."""
         near = self.grasp(hand).position + (0, 0, SLOW)
         if hand.position[2] > near[2] + 0.02:
             yield from hand.move(near, 0.015, 3.0)
@@ -139,6 +145,7 @@ class Picker(SimplerOracle):
         yield from hand.set_grip(CLOSE, GRASP_TIME[hand.robot])
 
     def release(self, hand: SimplerHand) -> Script:
+        """Open the fingers and go up."""
         yield from hand.set_grip(OPEN, GRASP_TIME[hand.robot])
         yield from hand.move(hand.position + (0, 0, 0.08), 0.03, 2.0)
 
@@ -244,6 +251,7 @@ class OpenDrawerOracle(SimplerOracle):
             yield from hand.wait(1)
 
     def open(self, hand: SimplerHand) -> Script:
+        """Hook the handle and pull, again where it slips."""
         for _ in range(4):
             yield from self.hook(hand, len(HOOK))
             yield from self.pull(hand)
@@ -254,6 +262,7 @@ class OpenDrawerOracle(SimplerOracle):
             hand.resume()
 
     def hook(self, hand: SimplerHand, waypoints: int) -> Script:
+        """Bring the fingers behind the handle's edge, by `waypoints` points."""
         hand.grip = CLOSE
         hand.lean(LEAN[hand.raw.drawer])
         edge = float(hand.object(hand.raw.front)[1][2]) + EDGE
@@ -265,6 +274,7 @@ class OpenDrawerOracle(SimplerOracle):
             yield from hand.move(np.array([x + out, HOOK_Y, edge + z]), tolerance, 3.0, speed)
 
     def pull(self, hand: SimplerHand) -> Script:
+        """Pull until the drawer is open."""
         height = hand.position[2] - 0.02  # presses on the edge
         for _ in range(hand.steps(8.0)):
             if float(hand.raw.opening()[0]) >= PULLED:

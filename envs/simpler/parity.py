@@ -132,6 +132,7 @@ class Replayer:
         self._envs: dict[str, Any] = {}
 
     def env(self, task: SimplerTask, setup: Any) -> Any:
+        """The environment of a task in one of its set-ups; only the last task's are kept."""
         if task.name not in self._envs:
             for env in self._envs.values():
                 env.close()
@@ -323,6 +324,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def compare(options: argparse.Namespace) -> int:
+    """Replay every recorded episode, print how far each lies from the original, and return the exit status."""
     replayer, replays = Replayer(options.images), []
     for task, path in episodes(options.folder, options.tasks, options.names):
         replay = replayer(task, path)

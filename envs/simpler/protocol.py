@@ -46,6 +46,7 @@ class SimplerTrial:
 
     @property
     def options(self) -> dict[str, Any]:
+        """What `reset` is given beside the seed."""
         return {"trial": self}
 
 

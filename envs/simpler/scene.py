@@ -89,6 +89,7 @@ class SimplerScene(BaseEnv):
         )
 
     def reset(self, seed: Any = None, options: dict[str, Any] | None = None) -> Any:
+        """Begin episodes, in the scene of options["setup"]."""
         options = dict(options or {})
         setup = options.pop("setup", self.setup)
         if setup != self.setup:
@@ -116,6 +117,7 @@ class SimplerScene(BaseEnv):
         return self._photographs[name]
 
     def get_obs(self, info: dict[str, Any] | None = None, unflattened: bool = False) -> Any:
+        """The observation; nothing while `blind` is set."""
         return {} if self.blind else super().get_obs(info, unflattened)
 
     def _get_obs_sensor_data(self, apply_texture_transforms: bool = True) -> dict[str, Any]:
@@ -188,16 +190,19 @@ class SimplerScene(BaseEnv):
         raise NotImplementedError
 
     def evaluate(self) -> dict[str, torch.Tensor]:
+        """Success now and ever, and staged progress, each (B,)."""
         info = self.judge()
         self._success_any |= info["success"]
         done = torch.where(info["success"], 1.0, torch.clamp(info["progress"], 0.0, 1.0 - 1e-6))
         return {**info, "progress": done, "success_any": self._success_any.clone()}
 
     def step(self, action: Any) -> Any:
+        """Step; success never ends an episode, as in SIMPLER."""
         obs, reward, terminated, truncated, info = super().step(action)
         return obs, reward, torch.zeros_like(terminated), truncated, info  # SIMPLER does not stop early
 
     def compute_sparse_reward(self, obs: Any, action: torch.Tensor, info: dict[str, Any]) -> torch.Tensor:
+        """1 where the task is solved, (B,)."""
         return info["success"].float()  # type: ignore[no-any-return]
 
     def compute_dense_reward(self, obs: Any, action: torch.Tensor, info: dict[str, Any]) -> torch.Tensor:
@@ -205,6 +210,7 @@ class SimplerScene(BaseEnv):
         return info["progress"]  # type: ignore[no-any-return]
 
     def compute_normalized_dense_reward(self, obs: Any, action: torch.Tensor, info: dict[str, Any]) -> torch.Tensor:
+        """The dense reward, which lies in [0, 1] already."""
         return self.compute_dense_reward(obs, action, info)
 
     def instruction(self) -> list[str]:
@@ -212,6 +218,7 @@ class SimplerScene(BaseEnv):
         raise NotImplementedError
 
     def get_language_instruction(self, **kwargs: Any) -> list[str]:
+        """`instruction`, by ManiSkill's name."""
         return self.instruction()
 
 

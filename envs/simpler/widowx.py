@@ -70,9 +70,13 @@ class _WidowX(WidowX250SBridgeDatasetFlatTable):
 
 @register_agent(override=True)
 class WidowXTable(_WidowX):
+    """WidowX at the table, with SIMPLER's controllers."""
+
     uid = "foresight_widowx"
 
 
 @register_agent(override=True)
 class WidowXSink(_WidowX, WidowX250SBridgeDatasetSink):
+    """WidowX at the sink, with SIMPLER's controllers."""
+
     uid = "foresight_widowx_sink"

@@ -35,6 +35,7 @@ def height(raw: Any) -> float:
 
 
 def success(raw: Any) -> bool:
+    """True while the cube is higher than SUCCESS_HEIGHT above the table."""
     return height(raw) > SUCCESS_HEIGHT
 
 

@@ -99,6 +99,7 @@ def bins_progress(raw: Any, index: int) -> float:
 
 
 def bins_objects(raw: Any, index: int) -> list[Any]:
+    """The object to be placed, what the `state` observation describes."""
     return [raw.objects[index]]
 
 

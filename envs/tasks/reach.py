@@ -36,6 +36,7 @@ def distance(raw: Any) -> float:
 
 
 def success(raw: Any) -> bool:
+    """True while the grip is closer than TOLERANCE to the goal."""
     return distance(raw) < TOLERANCE
 
 

@@ -37,6 +37,7 @@ def require_readable(path: Path) -> None:
 
 
 def string(value: Any) -> str:
+    """An attribute as text; anything else is a Fault."""
     text = value.decode() if isinstance(value, bytes) else value
     if not isinstance(text, str):
         raise Fault("metadata", f"an attribute is a {type(value).__name__}, not a text")
@@ -55,6 +56,7 @@ def _member(parent: Any, name: str) -> Any:
 
 
 def group(parent: Any, name: str) -> Any:
+    """The member group of a name; what is no group is a Fault."""
     import h5py
 
     member = _member(parent, name)
@@ -64,6 +66,7 @@ def group(parent: Any, name: str) -> Any:
 
 
 def dataset(parent: Any, name: str) -> Any:
+    """The member array of a name; one without numbers, or with its data in another file, is a Fault."""
     import h5py
 
     member = _member(parent, name)
@@ -83,6 +86,7 @@ def at(parent: Any, path: str) -> Any:
 
 
 def array(parent: Any, path: str) -> npt.NDArray[Any]:
+    """The whole array at a path."""
     values: npt.NDArray[Any] = at(parent, path)[()]
     return values
 

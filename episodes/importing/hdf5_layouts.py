@@ -43,6 +43,7 @@ class Layout:
 
     @property
     def kwargs(self) -> dict[str, Any]:
+        """The arguments its environment was made with; none where it does not say."""
         kwargs = self.env.get("env_kwargs")
         return kwargs if isinstance(kwargs, dict) else {}
 

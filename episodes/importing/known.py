@@ -140,6 +140,7 @@ def choose_cameras(known: Known, found: Mapping[str, str]) -> list[str]:
 
 
 def said(names: Sequence[str] | Mapping[str, str]) -> str:
+    """Names in a row, or "none"."""
     return ", ".join(names) or "none"
 
 

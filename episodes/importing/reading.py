@@ -123,6 +123,7 @@ def read_json_lines(path: Path, root: Path) -> list[dict[str, Any]]:
 
 
 def json_object(text: str) -> dict[str, Any]:
+    """A JSON object from text; anything else is a Fault or a ValueError."""
     try:
         value = json.loads(text)
     except RecursionError:

@@ -21,6 +21,7 @@ _WAY_OUT = "delete the model's folder and run the same command again"
 
 
 def saved(folder: Path) -> bool:
+    """Whether a model's scores are there, whole."""
     return (folder / "scores.json").exists()  # the last file that save_scores writes
 
 

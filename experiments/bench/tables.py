@@ -12,6 +12,7 @@ PROGRESS = ("hesitation_rmse", "hesitation_drift", "retry_voc", "expert_voc", "s
 
 
 def sentence(row: dict[str, float]) -> str:
+    """A model's headline measures as a line of text."""
     numbers = ", ".join(f"{name} {row[name]:.3f}" for name in PROGRESS)
     return f"{row['model']}: {numbers} (n={row['n']}, {row['failed']} failed)"
 

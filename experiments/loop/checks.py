@@ -59,6 +59,7 @@ def check_backend(valuefn: Any) -> None:
 
 
 def check_device(device: str) -> None:
+    """Raise a ValueError for a device that torch does not know or does not see."""
     if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
         raise ValueError(f"device={device}: choose cpu, cuda or cuda:0")
     if device != "cpu":

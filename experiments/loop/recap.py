@@ -53,6 +53,7 @@ def run_all(config: DictConfig) -> Path:
 
 
 def title(settings: RecapSimConfig) -> str:
+    """What a run is, in one line: task, methods and models."""
     return (
         f"{settings.task.env_id}: {', '.join(settings.methods)} with value={settings.valuefn.name}, "
         f"policy={settings.policy.name}, latents={settings.latents.name}, preset={settings.preset}"

@@ -105,6 +105,7 @@ class RunFolder:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
+        """Time what happens inside as a stage of the run."""
         started = time.monotonic()
         print(f"[{name}] ...", flush=True)
         yield
@@ -114,6 +115,7 @@ class RunFolder:
         print(f"[{name}] {seconds:.0f} s", flush=True)
 
     def finish(self) -> None:
+        """Mark the run as finished, and let others write to it."""
         self.facts["finished"] = time.strftime("%Y-%m-%dT%H:%M:%S")
         write_json(self.path / "run.json", self.facts)
         self._lock.release()

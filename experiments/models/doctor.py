@@ -61,6 +61,7 @@ def run(command: list[str], seconds: float = 300, **environment: str) -> tuple[b
 
 
 def python() -> Finding:
+    """The interpreter and its version."""
     found = f"{platform.python_version()} ({sys.executable})"
     if sys.version_info[:2] in ((3, 11), (3, 12)):
         return Finding("python", OK, found)
@@ -87,6 +88,7 @@ def packages() -> Finding:
 
 
 def canonical(name: str) -> str:
+    """A package's name as indexes compare it."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
@@ -139,6 +141,7 @@ def vulkan() -> Finding:
 
 
 def gpu() -> Finding:
+    """What torch sees of a CUDA device."""
     code = "import torch as t; print(t.cuda.get_device_name() if t.cuda.is_available() else 'none', t.version.cuda)"
     worked, said = probe(code)
     if not worked:
@@ -150,6 +153,7 @@ def gpu() -> Finding:
 
 
 def disk() -> Finding:
+    """Free space where runs and the cache go."""
     places = [place for place in (Path("."), Path("cache"), Path("runs")) if place.exists()]
     free = min(shutil.disk_usage(place).free for place in places)
     found = f"{free / GB:.1f} GB free here"
@@ -161,6 +165,7 @@ def disk() -> Finding:
 
 
 def memory() -> Finding:
+    """Memory and cores."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     found = f"{total / GB:.0f} GB, {cores} cores"
@@ -172,6 +177,7 @@ def memory() -> Finding:
 
 
 def threads() -> Finding:
+    """How many threads each worker would take."""
     value = os.environ.get("OMP_NUM_THREADS")
     if value in (None, "1"):
         return Finding("threads", OK, f"OMP_NUM_THREADS is {'1' if value else 'not set (the experiments set it to 1)'}")
@@ -193,6 +199,7 @@ def assets() -> Finding:
 
 
 def folders() -> Finding:
+    """Whether runs and the cache can be written."""
     for name in ("runs", "cache"):
         place = Path(name)
         try:
@@ -205,6 +212,7 @@ def folders() -> Finding:
 
 
 def video() -> Finding:
+    """Whether PyAV can encode H.264."""
     code = "import av; print('h264:', 'libx264' in av.codecs_available or 'h264' in av.codecs_available)"
     worked, said = probe(code)
     if not worked:

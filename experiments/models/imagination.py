@@ -32,10 +32,12 @@ class Dreamer:
         self.dreams: list[Dream] = []
 
     def reset(self, mask: np.ndarray, seeds: np.ndarray, instructions: Sequence[str]) -> None:
+        """Begin an episode, with nothing dreamt yet."""
         self.dreams = []
         self.policy.reset(mask, seeds, instructions)
 
     def act(self, observations: Sequence[Observation | None]) -> np.ndarray:
+        """The policy's chunk (1, K, A); what it imagines is kept."""
         chunks, latents = self.policy.plan(observations)
         video = self.policy.decode(latents)[0, self.policy.cameras.index(self.view)]
         foreground = self.env.unwrapped.foreground()[self.view]

@@ -57,6 +57,7 @@ def describe(model: Planned, f: Footprint, gpu: float, views: int, size: int) ->
 
 
 def row_text(row: dict[str, Any]) -> str:
+    """One way of training as a line of the table (GB)."""
     sizes = "".join(f"{row[k]:{n}.1f}" for k, n in
                     (("weights", 9), ("gradients", 8), ("optimizer", 8), ("activations", 8), ("total", 9)))  # fmt: skip
     devices = row["devices"] or "none"

@@ -185,6 +185,7 @@ class Door:
         raise ServerError(f"no worker of simpler_env came to {self.url} within {START:g} s")
 
     def close(self) -> None:
+        """Tell the worker to leave, and stop listening."""
         self._leave.set()
         self._server.shutdown()
 

@@ -23,6 +23,7 @@ PATIENCE = 60.0  # s, for which the sweep is tried
 
 
 def pack(message):
+    """A message as msgpack bytes, arrays included."""
     return msgpack.packb(message, default=_encode)
 
 
@@ -37,6 +38,7 @@ def _encode(value):
 
 
 def unpack(data):
+    """The message in msgpack bytes."""
     return msgpack.unpackb(data, object_hook=_decode)
 
 
@@ -69,6 +71,7 @@ class Worker:
         self.socket, self.name, self.env = socket, None, None
 
     def make(self, name):
+        """Make the environment of a task, in place of the one before."""
         if name != self.name:
             import simpler_env
 
@@ -79,6 +82,7 @@ class Worker:
         return self.env
 
     def ask(self, message):
+        """Send one observation and return the answer of the other side."""
         self.socket.send(pack(message))
         return unpack(self.socket.recv())
 

@@ -85,6 +85,7 @@ def ranked(sweeps: dict[str, Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
 
 
 def run(arguments: Sequence[str]) -> None:
+    """Print MMRV and Pearson's r of sweeps given as POLICY=FOLDER against published real-robot rates."""
     known = sorted({policy for rates in real_rates().values() for policy in rates})
     sweeps = {}
     for word in arguments:

@@ -30,6 +30,7 @@ BLOCKS = (  # what is averaged together in the papers
 
 @lru_cache
 def protocol_trials(task: str, setting: str) -> int:
+    """How many trials the protocol has of a task and setting."""
     return len(trials(task, setting))
 
 

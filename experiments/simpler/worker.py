@@ -35,10 +35,12 @@ class RandomActor:
         self.execute = length
 
     def reset(self, mask: npt.NDArray[np.bool_], seeds: npt.NDArray[np.int64], instructions: Sequence[str]) -> None:
+        """Seed the draws of the episodes that begin."""
         for i in np.flatnonzero(mask):
             self.rngs[i] = np.random.default_rng(int(seeds[i]))
 
     def act(self, observations: Sequence[Observation | None]) -> npt.NDArray[np.float32]:
+        """Small uniform actions with the gripper at random, float32 (n, K, A)."""
         chunks = np.zeros((len(observations), self.execute, len(self.high)), np.float32)
         for i, observation in enumerate(observations):
             if observation is not None:
@@ -47,6 +49,7 @@ class RandomActor:
 
 
 def is_remote(policy: str) -> bool:
+    """Whether a policy is a server's address."""
     return policy.startswith(("ws://", "wss://"))
 
 
@@ -141,6 +144,7 @@ class Session:
         self.actor: Any = None
 
     def open(self, settings: SimplerSweepConfig, task: str, size: tuple[int, int], images: bool) -> None:
+        """Make the environments and the actor of a job, or keep those that fit."""
         key = (task, settings.policy, settings.adapter, size, images, settings.slots)
         if key != self.key:
             self.close()
@@ -156,6 +160,7 @@ class Session:
             self.actor = make_actor(settings, self.envs)
 
     def close(self) -> None:
+        """Close the environments and the actor."""
         for env in self.envs:
             env.close()
         if hasattr(self.actor, "close"):

@@ -40,6 +40,7 @@ class Cell:
     about: dict[str, Any]
 
     def path(self, folder: Path) -> Path:
+        """Its file in a study's folder."""
         return folder / "cells" / f"{self.key}.json"
 
 

@@ -65,6 +65,7 @@ class Study:
 
     @property
     def tasks(self) -> list[str]:
+        """The tasks of its cells, in order."""
         order = ("reach", "lift", "stack")
         return sorted({task for task, _ in self.arms}, key=lambda t: (order.index(t) if t in order else 9, t))
 

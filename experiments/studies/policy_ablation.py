@@ -141,6 +141,7 @@ def table_rows(what: dict[str, str], cells: Sequence[dict[str, Any]]) -> list[di
 
 
 def markdown(rows: Sequence[dict[str, Any]]) -> str:
+    """The table in markdown, with the commands that made it."""
     every = list(dict.fromkeys(line for row in rows for line in row["commands"]))
     lines = [
         "# VideoVLA's ablations at the tiny size",

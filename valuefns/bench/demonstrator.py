@@ -77,6 +77,7 @@ def make_demonstrator(config: BenchConfig, envs: Sequence[Any]) -> Any:
 
 
 def make_bench_env(config: BenchConfig, task: str, max_steps: int) -> RoboSuiteEnv:
+    """The environment of one of the bench's tasks, with the bench's cameras and rate."""
     return RoboSuiteEnv(
         task,
         image_size=config.image_size,

@@ -32,6 +32,7 @@ class Bench:
     rejected: dict[tuple[str, str, str], int]
 
     def split(self, name: str) -> list[Annotation]:
+        """The annotations of a split: train or test."""
         return [a for a in self.annotations if a.split == name]
 
 
@@ -149,6 +150,7 @@ def bench_pairs(config: BenchConfig, task: str, count: int, path: Path) -> list[
 
 
 def complete(bench: Bench, config: BenchConfig) -> bool:
+    """Whether every episode that the settings ask for is there."""
     wanted = sum(_counts(config, s).of(task, g) for s in SPLITS for task in config.tasks for g in GROUPS)
     return len(bench.annotations) == wanted
 

@@ -28,6 +28,7 @@ class Counts:
         require(self, **dict.fromkeys(GROUPS, (0, _GROUP_BLOCK // 4)))
 
     def of(self, task: str, group: str) -> int:
+        """Episodes of a task and group; Lift has no wrong object."""
         return 0 if (task, group) == ("lift", "wrong_object") else int(getattr(self, group))
 
 

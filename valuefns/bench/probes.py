@@ -34,6 +34,7 @@ class ClockValue(_Probe):
     name = ClockConfig.name
 
     def progress(self, episode: Episode) -> np.ndarray:
+        """t / (T - 1), (T + 1,)."""
         return np.minimum(np.arange(len(episode) + 1) / max(len(episode) - 1, 1), 1.0)
 
 
@@ -43,6 +44,7 @@ class RandomValue(_Probe):
     name = RandomConfig.name
 
     def progress(self, episode: Episode) -> np.ndarray:
+        """Uniform draws, (T + 1,), the same for the same episode."""
         return np.random.default_rng([abs(episode.provenance.seed), len(episode)]).random(len(episode) + 1)
 
 
@@ -52,6 +54,7 @@ class ProgressValue(_Probe):
     name = ProgressConfig.name
 
     def progress(self, episode: Episode) -> np.ndarray:
+        """The simulator's progress, (T + 1,)."""
         if np.isnan(episode.progress).any():
             raise ValueError(f"progress: the episode with seed {episode.provenance.seed} has no simulator progress")
         return episode.progress

@@ -42,13 +42,24 @@ class Counterfactual(Protocol):
     """An episode, the same with the object left behind or absent in its pictures, and the first frame that differs."""
 
     @property
-    def true(self) -> Episode: ...
+    def true(self) -> Episode:
+        """What happened."""
+        ...
+
     @property
-    def left(self) -> Episode: ...
+    def left(self) -> Episode:
+        """The same with the object left behind."""
+        ...
+
     @property
-    def absent(self) -> Episode: ...
+    def absent(self) -> Episode:
+        """The same without the object."""
+        ...
+
     @property
-    def moved(self) -> int: ...
+    def moved(self) -> int:
+        """The first frame in which they differ."""
+        ...
 
 
 @dataclass

@@ -31,6 +31,7 @@ class Prefixes:
     tail: str
 
     def parts(self, k: int) -> tuple[Part, ...]:
+        """The prompt that shows the first k frames."""
         return (self.head, *self.frames[:k], self.tail)
 
 

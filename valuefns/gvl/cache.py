@@ -27,9 +27,11 @@ class AnswerCache:
 
     @staticmethod
     def key(asked: dict[str, Any]) -> str:
+        """What a question is kept under: the SHA-256 of all it depends on."""
         return hashlib.sha256(json.dumps([_VERSION, asked], sort_keys=True).encode()).hexdigest()
 
     def get(self, key: str) -> Answer | None:
+        """The answer kept under a key; None where there is none."""
         path = self._path(key)
         if path is None or not path.exists():
             return None
@@ -45,6 +47,7 @@ class AnswerCache:
         return None
 
     def put(self, key: str, asked: dict[str, Any], answer: Answer) -> None:
+        """Keep an answer with its question."""
         path = self._path(key)
         if path is not None:
             content = asdict(answer)

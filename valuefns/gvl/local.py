@@ -42,6 +42,7 @@ class LocalBackend(Backend):
 
     @property
     def model(self) -> VisionLanguageModel:
+        """The model, loaded when it is first asked."""
         if self._model is None:
             self._model = load_model(self.config, self.device)
         return self._model

@@ -42,6 +42,7 @@ class VisionLanguageModel:
 
     @property
     def pad(self) -> int:
+        """The token that fills shorter prompts."""
         return int(self.tokenizer.eos_token_id if self.tokenizer.pad_token_id is None else self.tokenizer.pad_token_id)
 
     def inputs(self, prompts: Sequence[Sequence[Part]]) -> dict[str, Tensor]:
@@ -72,6 +73,7 @@ class VisionLanguageModel:
         return {k: v.to(self.device) for k, v in inputs.items()}
 
     def require_room(self, prompt: int, answer: int) -> None:
+        """Raise a ValueError where a prompt and its answer (tokens) are longer than the model's context."""
         if prompt + answer > self.context:
             raise ValueError(
                 f"{self.model.config.name_or_path}: the prompt has {prompt} tokens, its context {self.context}; lower "

@@ -35,6 +35,7 @@ class Prediction:
 
     @property
     def missing(self) -> int:
+        """Frames without an answer."""
         return int(np.isnan(self.progress).sum())
 
     @property

@@ -44,9 +44,11 @@ class RateLimiter:
         self._sleep(min(base * 2.0 ** (attempt - 1), 60.0) * random.uniform(0.5, 1.0))
 
     def stop(self) -> None:
+        """Let every request that waits end in Stopped."""
         self._stopped.set()
 
     def resume(self) -> None:
+        """Let requests go out again."""
         self._stopped.clear()
 
     def _sleep(self, seconds: float) -> None:

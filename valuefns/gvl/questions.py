@@ -71,6 +71,7 @@ class Usage:
     unreported: int = 0  # answers whose endpoint told no tokens
 
     def add(self, answer: Answer, cached: bool) -> None:
+        """Count one answer."""
         self.refusals += answer.finish == "refusal"
         self.cut += answer.finish == "length" and answer.completion_tokens != 1  # one token is all that is asked for
         prompt, completion = max(answer.prompt_tokens, 0), max(answer.completion_tokens, 0)

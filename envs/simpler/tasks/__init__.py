@@ -1,0 +1,1 @@
+"""SIMPLER's tasks, one family a file."""

@@ -89,6 +89,7 @@ class Cabinet(GoogleScene):
         return self.cabinet.get_qpos()[:, self._drawer]  # type: ignore[no-any-return]
 
     def set_drawers(self, qpos: torch.Tensor) -> None:
+        """Put the drawers where qpos (B, D) m says, at rest."""
         self.cabinet.set_qpos(qpos)
         self.cabinet.set_qvel(torch.zeros_like(qpos))
 

@@ -190,6 +190,7 @@ def _draw(job: ShapingJob, hacks: Sequence[tuple[Episode, np.ndarray]]) -> None:
 
 
 def cell_name(settings: ShapingStudyConfig, arm: str, seed: int) -> str:
+    """The key of a cell: task, algorithm, arm and seed."""
     return f"{task_of(settings).name}-{algorithm_of(settings)}-{arm}-seed{seed}"
 
 

@@ -16,6 +16,7 @@ Cells = dict[tuple[str, str, str], list[dict[str, Any]]]  # (task, algorithm, ar
 
 
 def final_success(cell: dict[str, Any]) -> float:
+    """Share of the final trials of a cell that succeed."""
     return float(np.mean([row["success"] for row in cell["rows"]]))
 
 

@@ -69,6 +69,7 @@ def commands(cells: Cells) -> dict[tuple[str, str, str], list[str]]:
 
 
 def markdown(cells: Cells, rows: Sequence[Any], answers: Sequence[Any], totals: Sequence[Any]) -> str:
+    """The study's tables in markdown, with the commands that made them."""
     made = commands(cells)
     every = list(dict.fromkeys(command for some in made.values() for command in some))
     lines = [
