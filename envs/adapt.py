@@ -153,7 +153,8 @@ class Adapted(gym.Env[dict[str, npt.NDArray[Any]], npt.NDArray[np.floating[Any]]
         if name != RENDER:
             return int(boxes[name].shape[0]), int(boxes[name].shape[1])
         self.env.reset(seed=0)
-        return self._picture(name, {}).shape[:2]
+        height, width = self._picture(name, {}).shape[:2]
+        return int(height), int(width)
 
     def _told(self, observation: Any, info: dict[str, Any], at_reset: bool) -> dict[str, Any]:
         key = self._success or next((name for name in OUTCOMES if name in info), "")

@@ -27,6 +27,7 @@ class Fault(ValueError):
 
     @property
     def parts(self) -> list[Fault]:
+        """What is wrong, each thing by itself."""
         return [self]
 
 

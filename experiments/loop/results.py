@@ -111,9 +111,10 @@ def gains(folder: Path) -> list[tuple[dict[str, Any], tuple[float, float, float]
     base = episodes.get(("bc", 0))
     found: list[tuple[dict[str, Any], tuple[float, float, float] | None]] = []
     for row, part in zip(rows, episodes.values(), strict=True):
-        compared = base and part is not base and len(part) > 1
-        pair = [[r["success"] for r in some] for some in (part, base)] if compared else []
-        found.append((row, paired_bootstrap(*pair) if pair else None))
+        gain = None
+        if base and part is not base and len(part) > 1:
+            gain = paired_bootstrap([r["success"] for r in part], [r["success"] for r in base])
+        found.append((row, gain))
     return found
 
 
