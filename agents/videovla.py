@@ -17,7 +17,7 @@ from agents.settings import VideoVlaConfig
 from agents.videovla_actions import GRIPPER, from_videovla, gripper_ends, to_videovla
 from agents.videovla_model import VideoVlaModel
 from episodes.files import make_once
-from episodes.fit import require_actions, require_observation
+from episodes.fit import require_actions, require_multiple, require_observation
 from episodes.labels import NEGATIVE, NULL, POSITIVE, Labels
 from episodes.store import Episodes
 from episodes.types import EnvSpec, Observation
@@ -54,8 +54,7 @@ class VideoVlaPolicy(Policy):
         self.cameras = list(config.cameras or spec.cameras[:1])
         if not self.cameras or (unknown := set(self.cameras) - set(spec.cameras)):
             raise ValueError(f"videovla: cameras={sorted(unknown)}; choose from {', '.join(spec.cameras)}")
-        if any(n % 16 for n in spec.image_size):
-            raise ValueError(f"videovla: image_size={spec.image_size}; use multiples of 16 pixels")
+        require_multiple(spec.image_size, 16, "videovla needs")
         self.config, self.spec, self.device = config, spec, device
         self.execute, self.indicator, self.guidance = config.execute, NULL, config.guidance
         torch.manual_seed(seed)

@@ -6,6 +6,7 @@ Used at the first touch by everything that reads: labels, training, the bench, r
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -83,6 +84,17 @@ def require_actions(actions: npt.NDArray[Any], spec: EnvSpec, what: str) -> None
                 f"{what}: actions {name} are {low:.4g}..{high:.4g}, its EnvSpec says {spec.action_low[i]:g}.."
                 f"{spec.action_high[i]:g}, to which a policy would clip; import with other bounds (spec=FILE)"
             )
+
+
+def require_multiple(size: tuple[int, int], multiple: int, what: str) -> None:
+    """A ValueError where a size (H, W) is no multiple, with the next one that is; what: "latents need"."""
+    if size[0] % multiple or size[1] % multiple:
+        H, W = (math.ceil(n / multiple) * multiple for n in size)
+        raise ValueError(
+            f"image size {size[0]} x {size[1]}: {what} multiples of {multiple}; for a recorded store "
+            f"image_size=[{H},{W}] (or import it with image_size=[{H},{W}]), for a simulated task "
+            f"task.image_size={max(H, W)}"
+        )
 
 
 def _require_pictures(images: Mapping[str, Any], camera: str, spec: EnvSpec, what: str, way: str) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from episodes.fit import require_multiple
 from networks.conv3d import safe_precision
 from networks.published import load_pretrained
 from networks.settings import CogVideoXVAEConfig
@@ -107,9 +108,7 @@ class VideoEncoder(nn.Module):
         )
 
     def _pixels(self, clips: Tensor) -> Tensor:
-        H, W = clips.shape[2:4]
-        if H % 16 or W % 16:
-            raise ValueError(f"image size {H} x {W}: videovla needs multiples of 16; set the task's image_size so")
+        require_multiple((clips.shape[2], clips.shape[3]), 16, "videovla needs")
         return (clips.to(self.latent_mean.device).permute(0, 4, 1, 2, 3).float() / 127.5 - 1).to(self.vae.dtype)
 
 

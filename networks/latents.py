@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from episodes.fit import require_multiple
 from episodes.settings import from_json
 from networks.augment import move_images
 from networks.checkpoint import load_config, load_module, reading_checkpoint, save_module
@@ -22,13 +22,7 @@ from networks.wan import load_vae
 
 def require_size(size: tuple[int, int]) -> None:
     """A ValueError where pictures of a size (H, W) have no latent frames, with the next size that has."""
-    if size[0] % 32 or size[1] % 32:
-        H, W = (math.ceil(n / 32) * 32 for n in size)
-        raise ValueError(
-            f"image size {size[0]} x {size[1]}: latents need multiples of 32; for a recorded store "
-            f"image_size=[{H},{W}] (or import it with image_size=[{H},{W}]), for a "
-            f"simulated task task.image_size={max(H, W)}"
-        )
+    require_multiple(size, 32, "latents need")
 
 
 class LatentEncoder(nn.Module):

@@ -218,7 +218,7 @@ def test_what_does_not_fit_is_refused_in_one_line(tmp_path: Path, policy: VideoV
             config(**changes)  # type: ignore[arg-type]
     specs: list[tuple[EnvSpec, str]] = [
         (SPEC, "dx, dy"),
-        (dataclasses.replace(SPEC7, image_size=(24, 32)), "multiples of 16"),
+        (dataclasses.replace(SPEC7, image_size=(24, 32)), r"24 x 32: videovla needs multiples of 16; .*\[32,32\]"),
         (dataclasses.replace(SPEC7, cameras=("top",)), "cameras="),
     ]
     for spec, named in specs:

@@ -15,7 +15,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecTran
 
 from agents.sb3 import ShapedVecEnv
 from envs.viewed import Viewed
-from episodes.fit import require_actions, require_episode, require_observation, require_spec
+from episodes.fit import require_actions, require_episode, require_multiple, require_observation, require_spec
 from episodes.store import EpisodeStore
 from networks.latents import require_size
 from tests.helpers.commands import foresight
@@ -81,6 +81,8 @@ def test_a_size_without_latents_names_the_next_one_that_has() -> None:
     with pytest.raises(ValueError, match=r"84 x 84: .*image_size=\[96,96\]"):
         require_size((84, 84))
     require_size((96, 96))
+    with pytest.raises(ValueError, match=r"84 x 180: videovla needs multiples of 16; .*image_size=\[96,192\]"):
+        require_multiple((84, 180), 16, "videovla needs")
 
 
 def test_labels_are_refused_before_the_first_and_the_way_out_works(
