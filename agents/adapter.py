@@ -147,7 +147,7 @@ def load_adapter(name: str) -> Adapter:
         raw = yaml.safe_load(path.read_text())
     except OSError as error:
         raise ValueError(f"adapter={name}: choose {', '.join(known)}, or a .yaml file ({error.strerror})") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path}: not a YAML file ({str(error).splitlines()[0]})") from error
     if not isinstance(raw, dict):
         raise ValueError(f"{path}: expected settings, found {type(raw).__name__}")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from episodes.files import refuse_special, sync, writing
+from episodes.files import one_line, refuse_special, sync, writing
+
+LONGEST = 4096  # characters of a text in a row
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,33 @@ class Trial:
     def options(self) -> dict[str, Any] | None:
         """What the environment's `reset` is told besides the seed."""
         return None
+
+
+def flag(value: Any) -> bool:
+    """True or False."""
+    return type(value) is bool
+
+
+def count(value: Any) -> bool:
+    """A whole number from 0."""
+    return type(value) is int and 0 <= value < 2**53
+
+
+def number(value: Any) -> bool:
+    """A finite number from 0."""
+    return type(value) in (int, float) and 0 <= value < 2**53
+
+
+def number_or_nan(value: Any) -> bool:
+    """A finite number from 0, or NaN where it is not known."""
+    return number(value) or (type(value) is float and value != value)
+
+
+def text(value: Any) -> bool:
+    """A text of at most LONGEST characters that a file can hold."""
+    if type(value) is not str or len(value) > LONGEST:
+        return False
+    return not any("\ud800" <= c <= "\udfff" for c in value)  # halves of a character, which no file can hold
 
 
 class TrialLedger:
@@ -70,8 +99,28 @@ class TrialLedger:
     def __contains__(self, trial: Trial) -> bool:
         return trial.key in self._rows
 
-    def __getitem__(self, trial: Trial) -> dict[str, Any]:
-        return self._rows[trial.key]
+    def read(
+        self, trial: Trial, same: Mapping[str, Any], measured: Mapping[str, Callable[[Any], bool]]
+    ) -> dict[str, Any]:
+        """The row of a trial that is in the ledger, with its key and these columns alone.
+
+        same: what these columns hold for this trial; measured: what is to be true of these. The file may have been
+        written by anybody: a ValueError names the first column that is missing or another.
+        """
+        row = self._rows[trial.key]
+        for name in (*same, *measured):
+            right = name in row and (measured[name](row[name]) if name in measured else row[name] == same[name])
+            if not right:
+                value = row.get(name)
+                shown = f"a {type(value).__name__}" if isinstance(value, (list, dict)) else f"{value!r:.40}"
+                found = f"{name} is {shown}" if name in row else f"no {name}"
+                raise ValueError(
+                    one_line(
+                        f"{self.path}: the row of {trial.key} is not one of this evaluation ({found}); name another "
+                        "ledger, or delete the file to start anew"
+                    )
+                )
+        return {name: same.get(name, value) for name, value in row.items() if name in {"key", *same, *measured}}
 
     def pending(self, trials: Iterable[Trial]) -> list[Trial]:
         """The trials that have no row yet, in their order."""

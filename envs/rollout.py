@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from envs.ledger import Trial, TrialLedger
+from envs.ledger import Trial, TrialLedger, count, flag, number, number_or_nan, text
 from envs.takeover import Takeover
 from episodes.actor import Actor
 from episodes.progress import advance, progress
@@ -248,6 +248,12 @@ def record(
             store.append(episodes)
 
 
+MEASURED = {
+    "success": flag, "steps": count, "seconds": number, "progress": number_or_nan, "variant": text, "env_id": text,
+}  # fmt: skip
+"""What an evaluated trial's row holds besides its key, seed and source."""
+
+
 def evaluate_trials(
     make_env: MakeEnv,
     make_actor: MakeActor,
@@ -266,33 +272,17 @@ def evaluate_trials(
     Finished rows go to `ledger`, and trials found there are not run again; a row of another source is a ValueError.
     """
     trials = list(trials)
-    for trial in trials if ledger is not None else []:
-        _require_own(ledger, trial, source)  # type: ignore[arg-type]
-    wanted = trials if ledger is None else ledger.pending(trials)
-    rows: dict[str, dict[str, Any]] = {}
+    done = [] if ledger is None else [t for t in trials if t in ledger]
+    rows = {t.key: ledger.read(t, {"seed": t.seed, "source": source}, MEASURED) for t in done}  # type: ignore[union-attr]
+    wanted = [t for t in trials if t.key not in rows]
     told = {"source": source, "draw_all": False, **settings}
-    with progress("trials", total=len(trials), done=len(trials) - len(wanted)) as bar:
+    with progress("trials", total=len(trials), done=len(done)) as bar:
         for block_rows in _blocks(make_env, make_actor, wanted, workers, slots, block, _rows, told, bar.name):
             for row in block_rows:
                 rows[row["key"]] = row
                 if ledger is not None:
                     ledger.add(row)
-    return [rows[t.key] if t.key in rows else ledger[t] for t in trials]  # type: ignore[index]
-
-
-_COLUMNS: dict[str, Any] = {"seed": int, "success": bool, "steps": int, "seconds": (int, float), "source": str}
-
-
-def _require_own(ledger: TrialLedger, trial: Trial, source: str) -> None:
-    if trial not in ledger:
-        return
-    row = ledger[trial]
-    whole = all(isinstance(row.get(name), kind) for name, kind in _COLUMNS.items())
-    if not whole or (row["seed"], row["source"]) != (trial.seed, source):
-        raise ValueError(
-            f"{ledger.path}: the row of {trial.key} is not one of {source!r}; name another ledger, or delete the file "
-            "to start anew"
-        )
+    return [rows[t.key] for t in trials]
 
 
 def _rows(episodes: Iterable[Episode]) -> list[dict[str, Any]]:

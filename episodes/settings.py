@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 import types
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -40,10 +41,10 @@ def require_format(settings: Any, current: int) -> None:
 def from_json(cls: type[T], raw: Any) -> T:
     """The dataclass `cls` from the json of its `asdict`; a missing, unknown or mistyped field is a ValueError."""
     if not isinstance(raw, dict):
-        raise ValueError(f"{cls.__name__} is {raw!r}, expected an object")
+        raise ValueError(f"{cls.__name__} is {reprlib.repr(raw):.200}, expected an object")
     known = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
-    for name in sorted(set(raw) - set(known)):
-        raise ValueError(f"{cls.__name__} has no setting {name!r}")
+    for name in sorted(set(raw) - set(known), key=str):
+        raise ValueError(f"{cls.__name__} has no setting {name!r:.100}")
     for name, field in known.items():
         if name not in raw and field.default is MISSING and field.default_factory is MISSING:
             raise ValueError(f"{cls.__name__} lacks the setting {name!r}")
@@ -66,10 +67,11 @@ def _value(kind: Any, value: Any, what: str) -> Any:
             return tuple(_value(k, v, what) for k, v in zip(parts, value))
     elif get_origin(kind) is list and isinstance(value, list):
         return [_value(get_args(kind)[0], v, what) for v in value]
-    elif kind is float and type(value) in (int, float):
+    elif kind is float and (type(value) is float or (type(value) is int and abs(value) < 2**1023)):
         return float(value)
     elif kind in (bool, int, str) and type(value) is kind:
         if kind is int and what.endswith(("blocks", "layers")) and value > LAYERS:
             raise ValueError(f"{what} is {value}; at most {LAYERS} are built")
         return value
-    raise ValueError(f"{what} is {value!r}, expected {getattr(kind, '__name__', kind)}")
+    shown = f"{reprlib.repr(value):.200}"  # of lists in lists, or a list without end, the beginning
+    raise ValueError(f"{what} is {shown}, expected {getattr(kind, '__name__', kind)}")

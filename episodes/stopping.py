@@ -18,8 +18,16 @@ STOPPED = "stopped; run the same command to continue"
 INTERRUPTED = 130  # exit status, as shells say it: 128 + SIGINT
 COMMANDS = ("agents", "envs", "experiments")
 """The packages whose modules are commands."""
+LONGEST = 4000  # characters of an error
 SCRIPT = "foresight"
 """The command as it is installed."""
+
+
+def interrupted(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is behind an error: while a class is made, in an import, Python itself makes another of it."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 @contextmanager
@@ -27,7 +35,9 @@ def stopping() -> Iterator[None]:
     """Turn a KeyboardInterrupt into STOPPED on stderr and the exit status 130; for a command's outermost block."""
     try:
         yield
-    except KeyboardInterrupt:
+    except BaseException as error:
+        if not interrupted(error):
+            raise
         print(STOPPED, file=sys.stderr, flush=True)
         sys.exit(INTERRUPTED)
 
@@ -43,13 +53,18 @@ def refusing(command: str) -> Iterator[None]:
             yield
         except MemoryError as error:
             said = f" ({error})" if str(error) else ""
-            sys.exit(one_line(f"{command}: not enough memory{said}; use fewer workers, smaller batches or pictures"))
+            sys.exit(_line(f"{command}: not enough memory{said}; use fewer workers, smaller batches or pictures"))
         except (ValueError, ImportError, FloatingPointError) as error:
-            sys.exit(one_line(f"{command}: {error}"))
+            sys.exit(_line(f"{command}: {error}"))
         except Exception as error:
             if full := disk_full(error):  # whichever library wrote
-                sys.exit(one_line(f"{command}: {full}"))
+                sys.exit(_line(f"{command}: {full}"))
             raise
+
+
+def _line(text: str) -> str:
+    """One line that can be read: of what a file says by the megabyte, the beginning and the way out."""
+    return one_line(text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}")
 
 
 def catch_interrupts() -> None:
@@ -63,7 +78,7 @@ def catch_interrupts() -> None:
     usual = sys.excepthook
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        if not issubclass(kind, KeyboardInterrupt):
+        if not interrupted(error):
             usual(kind, error, trace)
             return
         if multiprocessing.parent_process() is None:

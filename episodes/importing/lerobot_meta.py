@@ -27,6 +27,8 @@ from episodes.importing.reading import (
 )
 
 VERSIONS = ("v2.0", "v2.1", "v3.0")
+MOST_ROWS = 10**6
+"""Of a table in meta/: a file of a megabyte can hold hundreds of millions of equal ones, and fill the memory."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ def _episodes_v2(root: Path, info: dict[str, Any], videos: list[str]) -> list[So
 def _tasks_v3(root: Path) -> dict[int, str]:
     path = root / "meta" / "tasks.parquet"
     with reading_source(path):
-        table = pq.read_table(within(root, path))
+        table = _table(root, path).read()
         # the instruction is the data frame's index; its name depends on the version that wrote it
         names = [name for name in ("task", "__index_level_0__") if name in table.column_names]
         if not names:
@@ -141,7 +143,7 @@ def _episodes_v3(root: Path, info: dict[str, Any], videos: list[str]) -> list[So
         if path.name.startswith("."):  # a file that somebody is writing
             continue
         with reading_source(path):
-            file = pq.ParquetFile(within(root, path))
+            file = _table(root, path)
             if missing := [name for name in columns if name not in file.schema_arrow.names]:
                 raise KeyError(missing[0])
             more = [f.name for f in file.schema_arrow if "/" not in f.name and _plain(f.type) and f.name not in columns]
@@ -156,6 +158,14 @@ def _episodes_v3(root: Path, info: dict[str, Any], videos: list[str]) -> list[So
                 facts = {name: row[name] for name in more if row[name] is not None}
                 sources.append(Source(index, length, inside(root, data, **number), files, facts))
     return _ordered(sources, folder)
+
+
+def _table(root: Path, path: Path) -> pq.ParquetFile:
+    """A table of meta/, opened; Fault: it has more rows than a dataset can need."""
+    file = pq.ParquetFile(within(root, path))
+    if file.metadata.num_rows > MOST_ROWS:
+        raise Fault("metadata", f"has {file.metadata.num_rows} rows; at most {MOST_ROWS} are read")
+    return file
 
 
 def _plain(kind: pa.DataType) -> bool:

@@ -8,7 +8,6 @@ sweep. Tasks that fewer than two of the sweeps finished are left out.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from functools import lru_cache
@@ -18,7 +17,10 @@ from typing import Any
 import numpy as np
 import yaml
 
+from envs.ledger import count, number, text
 from episodes.stopping import refusing
+from episodes.store_index import named
+from experiments.loop.run_folder import read_json
 
 REAL = Path(__file__).with_name("real.yaml")
 
@@ -66,6 +68,18 @@ def real_rates() -> dict[str, dict[str, float]]:
     return rates
 
 
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    """The rows of a sweep's summary.json; a damaged one is a ValueError that names it."""
+    remedy = "run the sweep again, it writes its summary anew"
+    rows = read_json(path, dict, remedy).get("rows")
+    with named(path, remedy):
+        for i, row in enumerate(rows):  # type: ignore[arg-type]
+            whole = all(text(row[k]) for k in ("task", "setting")) and all(count(row[k]) for k in ("n", "trials"))
+            if not whole or (row["n"] and not (number(row["final"]) and row["final"] <= 1)):
+                raise ValueError(f"row {i} is not one of a sweep's summary")
+    return rows  # type: ignore[return-value]
+
+
 def ranked(sweeps: dict[str, Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
     """MMRV and Pearson's r of every task and setting: policy -> rows of its summary; only finished tasks count."""
     rows = []
@@ -87,7 +101,7 @@ def ranked(sweeps: dict[str, Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
 def run(arguments: Sequence[str]) -> None:
     """Print MMRV and Pearson's r of sweeps given as POLICY=FOLDER against published real-robot rates."""
     known = sorted({policy for rates in real_rates().values() for policy in rates})
-    sweeps = {}
+    sweeps: dict[str, Sequence[dict[str, Any]]] = {}
     for word in arguments:
         policy, _, folder = word.partition("=")
         if policy not in known or not folder:
@@ -95,7 +109,7 @@ def run(arguments: Sequence[str]) -> None:
         path = Path(folder) / "summary.json"
         if not path.is_file():
             raise ValueError(f"{path}: no summary of a sweep; run experiments/simpler_sweep.py first")
-        sweeps[policy] = json.loads(path.read_text())["rows"]
+        sweeps[policy] = rows_of(path)
     rows = ranked(sweeps)
     if not rows:
         raise ValueError("no task was finished by two of these sweeps; MMRV and Pearson's r compare policies")

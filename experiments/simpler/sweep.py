@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from agents.adapter import load_adapter
-from envs.ledger import TrialLedger
+from envs.ledger import TrialLedger, count, flag, number, text
 from envs.simpler.protocol import SETTINGS, SimplerTrial
 from episodes.files import write_atomic
 from episodes.progress import progress
@@ -22,13 +22,15 @@ from experiments.loop.run_folder import command_line, write_json
 from experiments.loop.schemas import SimplerSweepConfig
 from experiments.report.sweep import write_sweep_page
 from experiments.simpler.tables import markdown, show, summary
-from experiments.simpler.worker import BLOCK, Job, check_tasks, drawn_size, run_job
+from experiments.simpler.worker import BLOCK, Job, check_tasks, drawn_size, row_of, run_job
 
 COLUMNS = pa.schema(
     [(name, pa.string()) for name in ("key", "task", "setting", "variant", "environment", "place", "policy", "backend")]
     + [("instruction", pa.string()), ("final", pa.bool_()), ("any", pa.bool_()), ("progress", pa.float64())]
     + [("steps", pa.int64()), ("error", pa.string())]
 )
+
+MEASURED = {"instruction": text, "final": flag, "any": flag, "progress": number, "steps": count}
 
 
 def folder_of(settings: SimplerSweepConfig) -> Path:
@@ -54,8 +56,10 @@ def run_in(
     print(f"{place}: {len(plan) - len(pending)} of {len(plan)} trials are done")
     if pending:
         check_tasks(settings, pending)
+    for trial in plan:
+        _own(ledger, trial, settings)  # before hours are spent on the others
     errors = run_trials(settings, plan, pending, ledger)
-    rows = [ledger[t] if t in ledger else errors[t.key] for t in plan if t in ledger or t.key in errors]  # type: ignore[operator,index]
+    rows = [row for t in plan if (row := _own(ledger, t, settings) or errors.get(t.key))]
     if not rows:
         raise ValueError(f"no trial of {len(plan)} has a result; see the lines above")
     write_atomic(place / "episodes.parquet", lambda path: pq.write_table(pa.Table.from_pylist(rows, COLUMNS), path))
@@ -70,6 +74,12 @@ def run_in(
     missing = len(plan) - sum(not row["error"] for row in rows)
     if missing:
         print(f"{missing} of {len(plan)} trials have no result; the same command tries them again")
+
+
+def _own(ledger: TrialLedger, trial: SimplerTrial, settings: SimplerSweepConfig) -> dict[str, Any] | None:
+    """The ledger's row of a trial, None where it has none; ValueError: it is not one of this sweep."""
+    same = {name: value for name, value in row_of(trial, settings).items() if name not in MEASURED}
+    return ledger.read(trial, same, MEASURED) if trial in ledger else None  # type: ignore[arg-type,operator]
 
 
 def run_trials(

@@ -238,6 +238,11 @@ def test_grippers():
     assert memory.actions(np.ones((1, 7)))[0, 6] == 0
 
 
+BOMB = "&a0 [x]"  # a list that says the one before ten times, and so on: 10^12 entries where it is written out
+for _i in range(1, 13):
+    BOMB = f"&a{_i} [{BOMB}{f', *a{_i - 1}' * 9}]"
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -249,13 +254,19 @@ def test_grippers():
         ("robot: google\ndraw_size: [512, 640]\nimage_size: [64, 64]\nimage_key: a\nstate_key: s", "give both"),
         ("- a", "expected settings"),
         ("a: !!python/object/apply:os.getpid []", "not a YAML"),
+        ("[" * 100_000, "not a YAML"),
+        (b"robot: \xff", "not a YAML"),
+        ("1: 2\nx: 3", "no setting 1"),
+        (f"robot: {BOMB}\ndraw_size: [9, 9]\nimage_size: [9, 9]\nimage_key: a", "robot is"),
+        (f"robot: {[0] * 1000}\ndraw_size: [9, 9]\nimage_size: [9, 9]\nimage_key: a", "robot is"),
     ],
 )
 def test_bad_adapters_are_refused(tmp_path, text, words):
     path = tmp_path / "mine.yaml"
-    path.write_text(text)
-    with pytest.raises(ValueError, match=words):
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ValueError, match=words) as refused:
         load_adapter(str(path))
+    assert len(str(refused.value)) < 500 and "\n" not in str(refused.value)
     with pytest.raises(ValueError, match="choose bridge, fractal"):
         load_adapter("droid")
 

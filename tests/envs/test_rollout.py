@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -180,6 +181,35 @@ def test_evaluation_continues_from_its_ledger(tmp_path: Path, pair: list[RoboSui
         (e.success, len(e), len(e) / 10) for e in episodes
     ]
     assert [r["seed"] for r in TrialLedger(ledger.path).rows] == [1, 0, 2]
+
+
+ROW: dict[str, Any] = {
+    "key": "seed=7", "seed": 7, "success": True, "steps": 5, "seconds": 0.5, "progress": 1.0, "variant": "",
+    "source": "oracle", "env_id": "made/lift",
+}  # fmt: skip
+HOSTILE = [float("nan"), float("inf"), -1, 10**30, 1e300, None, "x", "x" * 5000, "\ud800", [0] * 10**5, {}, [[[]]], 2]
+
+
+@pytest.mark.parametrize("column", sorted(set(ROW) - {"key"}))
+def test_a_row_that_cannot_be_is_refused_in_one_line_that_names_its_column(tmp_path: Path, column: str) -> None:
+    """Whoever may write the file may write anything; nothing of it reaches a table."""
+    good = {
+        "seed": [], "success": [], "steps": [2], "seconds": [2], "progress": [2, HOSTILE[0]], "variant": ["x"],
+        "source": [], "env_id": ["x"],
+    }[column]  # fmt: skip
+    hostile = [value for value in HOSTILE if not any(value is fine or value == fine for fine in good)]
+    for i, value in enumerate(hostile):
+        path = tmp_path / f"{i}.jsonl"
+        path.write_text(json.dumps(ROW | {column: value, "else": [[1]]}) + "\n")
+        with pytest.raises(ValueError, match=f"{column} is ") as refused:
+            evaluate_trials(make_env, make_oracle, [Trial(7)], source="oracle", ledger=TrialLedger(path))
+        assert len(str(refused.value)) < 400 and "\n" not in str(refused.value)
+    path.write_text(json.dumps({k: v for k, v in ROW.items() if k != column}) + "\n")
+    with pytest.raises(ValueError, match=f"no {column}"):
+        evaluate_trials(make_env, make_oracle, [Trial(7)], source="oracle", ledger=TrialLedger(path))
+    path.write_text(json.dumps(ROW | {"else": [[1]]}) + "\n")
+    rows = evaluate_trials(make_env, make_oracle, [Trial(7)], source="oracle", ledger=TrialLedger(path))
+    assert rows == [ROW], "a column that nobody asked for goes no further"
 
 
 def test_pictures_that_nobody_is_asked_about_are_not_drawn(pair: list[RoboSuiteEnv]) -> None:

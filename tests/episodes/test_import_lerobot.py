@@ -12,6 +12,7 @@ import pytest
 
 from episodes import SEGMENTS
 from episodes.importing import Known, import_dataset
+from episodes.importing.lerobot_meta import MOST_ROWS
 from episodes.store import EpisodeStore
 from episodes.types import Episode
 from episodes.video import frames_near
@@ -68,6 +69,17 @@ def test_v3_with_videos_images_tasks_and_chunks(tmp_path: Path, row_group: int) 
     assert spec.cameras == ("front", "wrist") and spec.image_size == (H, W)
     assert spec.proprio_names == ("x", "y", "z") and spec.action_names == ("action_0", "action_1")
     assert spec.action_low == (-math.inf,) * A and spec.rotation == "unknown" and spec.gripper_close == 0.0
+
+
+@pytest.mark.parametrize("name", ["tasks.parquet", "episodes/chunk-000/file-000.parquet"])
+def test_a_table_of_a_million_equal_rows_is_refused_before_it_is_read(tmp_path: Path, name: str) -> None:
+    write_v3(tmp_path / "foreign", truths())
+    path = tmp_path / "foreign" / "meta" / name
+    one = pq.read_table(path).slice(0, 1)
+    pq.write_table(one.take(pa.array(np.zeros(MOST_ROWS + 1, np.int64))), path)
+    assert path.stat().st_size < 200_000
+    with pytest.raises(ValueError, match=f"{path.name}: has {MOST_ROWS + 1} rows; at most"):
+        import_dataset(tmp_path / "foreign", tmp_path / "target")
 
 
 def test_v21_with_videos_images_tasks_and_chunks(tmp_path: Path) -> None:

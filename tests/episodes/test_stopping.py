@@ -31,6 +31,15 @@ import experiments
 print("ready", flush=True)
 time.sleep(30)  # a library that takes its time
 """
+WRAPPED = """
+class Slow:
+    def __set_name__(self, owner, name):  # what is raised here, Python makes a RuntimeError
+        print("ready", flush=True)
+        time.sleep(30)
+IN_TIME
+class Made:
+    field = Slow()
+"""
 WORKERS = """
 import experiments
 from episodes.stopping import stopping
@@ -73,7 +82,17 @@ def test_every_command_ends_that_way() -> None:
         assert "catch_interrupts()" in (ROOT / room / "__init__.py").read_text()
 
 
-@pytest.mark.parametrize("code", [WORKING, LOADING, WORKERS], ids=["working", "loading", "workers"])
+MAKING = WRAPPED.replace("IN_TIME", "import experiments")
+MAKING_INSIDE = WRAPPED.replace("IN_TIME", "from episodes.stopping import refusing\nwith refusing('x'):").replace(
+    "class Made:\n    field", "  class Made:\n    field"
+)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [WORKING, LOADING, WORKERS, MAKING, MAKING_INSIDE],
+    ids=["working", "loading", "workers", "making a class", "making a class in a command"],
+)
 def test_ctrl_c_is_one_line(code: str, tmp_path: Path) -> None:
     """Sent to the whole group, as a terminal does: workers end without a word."""
     process = started(tmp_path, code)
@@ -125,3 +144,10 @@ def test_too_little_memory_is_one_line() -> None:
     for error in (MemoryError(), MemoryError("Unable to allocate 9 GiB")):
         with pytest.raises(SystemExit, match=r"x: not enough memory.*fewer workers"), refusing("x"):
             raise error
+
+
+def test_what_a_file_says_by_the_megabyte_is_a_line_that_can_be_read() -> None:
+    with pytest.raises(SystemExit) as caught, refusing("x"):
+        raise ValueError(f"a.json: rows is {[0] * 10**6}; write it again")
+    said = str(caught.value)
+    assert len(said) < 5000 and said.startswith("x: a.json: rows is [0, ") and said.endswith("; write it again")

@@ -1,5 +1,6 @@
 """The SIMPLER sweep: its tables, ranking figures by hand, errors that are no failures, and the original's worker."""
 
+import json
 import os
 import sys
 import threading
@@ -16,7 +17,9 @@ from envs.simpler.protocol import trials
 from experiments.simpler import ranking
 from experiments.simpler.original import Door, asked, observation_of, offered
 from experiments.simpler.plan import planned
+from experiments.simpler.sweep import folder_of
 from experiments.simpler.tables import markdown, show, summary
+from experiments.simpler.worker import row_of
 from tests.helpers.commands import foresight, settings_of
 from tests.helpers.served import Running
 
@@ -307,3 +310,55 @@ def test_what_a_hostile_worker_says_is_an_error_and_never_a_row(part, tmp_path, 
     sweep_with(lambda key: {"key": key, "row": ROW})
     (table,) = tmp_path.rglob("episodes.parquet")
     assert [r["final"] for r in pq.read_table(table).to_pylist()] == [True] * len(messages)
+
+
+@pytest.mark.parametrize(
+    "column", ["task", "setting", "policy", "final", "any", "steps", "progress", "instruction", "error"]
+)
+def test_a_ledger_that_somebody_else_wrote_gives_no_figures(column, tmp_path, capsys):
+    """A row that cannot be, or of another task or policy, ends the sweep in one line, before any trial."""
+    words = ["policy=random", "backend=simpler_env", f"runs={tmp_path}", "tasks=[widowx_stack_cube]",
+             "settings=[visual_matching]", "limit=1"]  # fmt: skip
+    settings = settings_of("sweep", *words)
+    (trial,), _ = offered(planned(settings))
+    place = folder_of(settings)
+    place.mkdir(parents=True)
+    row = row_of(trial, settings) | ROW | {"progress": 1.0}
+    for value in (
+        None,
+        float("nan"),
+        float("inf"),
+        10**30,
+        -1,
+        7,
+        "yes",
+        "x" * 5000,
+        "\ud800",
+        [0] * 10**5,
+        {"a": [[]]},
+    ):
+        if (column, value) in [("steps", 7), ("progress", 7), ("instruction", "yes")]:
+            continue
+        (place / "ledger.jsonl").write_text(json.dumps(row | {column: value}) + "\n")
+        with pytest.raises(SystemExit, match=f"{column} is ") as refused:
+            foresight("sweep", *words)
+        assert len(str(refused.value)) < 500 and "\n" not in str(refused.value)
+    (place / "ledger.jsonl").write_text(json.dumps(row) + "\n")
+    foresight("sweep", *words)
+    assert "1 of 1 trials are done" in capsys.readouterr().out
+
+
+MOVED = b'{"rows": [{"task": "move_near", "setting": "visual_matching", "n": 1, "trials": 1, "final": %s}]}'
+SUMMARIES = [
+    b"", b"{", b"[" * 100_000, b"[]", b'{"rows": 1}', b'{"rows": [1]}', b'{"rows": [{}]}',
+    b'{"rows": [{"task": [], "setting": "x", "n": 1, "trials": 1, "final": 1}]}', MOVED % b'"x"', MOVED % b"NaN",
+    MOVED % b"7", MOVED % b"1e999",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("content", SUMMARIES)
+def test_a_damaged_summary_is_not_ranked(content, tmp_path):
+    (tmp_path / "summary.json").write_bytes(content)
+    with pytest.raises(ValueError, match=f"^{tmp_path}/summary.json: ") as refused:
+        ranking.run([f"rt-1-x={tmp_path}", f"octo-base={tmp_path}"])
+    assert "\n" not in str(refused.value)
