@@ -32,7 +32,8 @@ class _Scene:
     """One video to be drawn."""
 
     file: str
-    title: str
+    title: str  # on the page
+    drawn: str  # in the video, where there is less room
     caption: str
     episode: Episode
     value: npt.NDArray[np.float64]  # (T,), progress units
@@ -105,7 +106,8 @@ def _demonstrations(
 def _scene(file: str, title: str, caption: str, episode: Episode, value: npt.NDArray[np.float64]) -> _Scene:
     """A scene whose title says where its value is wrong."""
     bad = wrong(value, episode.success)
-    return _Scene(file, f"{title}, {bad}" if bad else title, caption, episode, value)
+    drawn = f"{title}; it {_ending(episode)}{', value wrong' if bad else ''}"
+    return _Scene(file, f"{title}, {bad}" if bad else title, drawn, caption, episode, value)
 
 
 def _curve(value: npt.NDArray[Any], episode: Episode) -> npt.NDArray[np.float64]:
@@ -135,4 +137,4 @@ def _draw(path: Path, scene: _Scene, large: Any, limits: tuple[float, float]) ->
     pictures = replay(large, episode, scene.noise) or episode.images
     labels = [SEGMENTS[s] for s in episode.segments] if scene.truth is not None else None
     views = [np.asarray(frames)[:T] for frames in pictures.values()]
-    draw_video(path, views, scene.value, scene.truth, scene.title, episode.hz, labels, limits)
+    draw_video(path, views, scene.value, scene.truth, scene.drawn, episode.hz, labels, limits)

@@ -36,6 +36,11 @@ def number(value: float, digits: int = 3) -> str:
     return "–" if math.isnan(value) else f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
+def between(low: float, high: float, digits: int = 3) -> str:
+    """An interval of numbers, or a dash where it is not known."""
+    return "–" if math.isnan(low) or math.isnan(high) else f"{number(low, digits)} to {number(high, digits)}"
+
+
 def duration(seconds: float) -> str:
     """Seconds as people say them: 42 s, 3 min 20 s, 2 h 05 min."""
     if seconds < 60:

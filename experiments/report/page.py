@@ -34,7 +34,7 @@ def write_report(run_dir: Path) -> Path:
     files = read_run(Path(run_dir))
     filters: dict[str, Any] = {"percent": facts.percent, "number": facts.number, "duration": facts.duration}
     filters["count"] = _count
-    html = render("page.html", filters, interval=facts.interval, **_context(files))
+    html = render("page.html", filters, interval=facts.interval, between=facts.between, **_context(files))
     path = files.folder / "report.html"
     write_atomic(path, html)
     return path
@@ -45,7 +45,7 @@ def _context(files: RunFiles) -> dict[str, Any]:
     rows = facts.ranked(files.summary or [])
     plain = facts.baseline(rows)
     stages = {str(name): float(seconds) for name, seconds in run.get("stages", {}).items()}
-    environment = {k: v for k, v in (files.environment or {}).items() if k != "packages"}
+    environment = {k: v for k, v in (files.environment or {}).items() if k != "packages" and v not in ({}, [], "")}
     return {
         "title": str(run.get("title") or files.folder.resolve().parent.name or "run"),
         "stamp": files.folder.resolve().name,
