@@ -11,7 +11,8 @@ from agents.registry import POLICIES
 from episodes.files import sha256_file
 from episodes.types import EnvSpec
 from networks.checkpoint import load_config
-from networks.saved import find_policy
+from networks.saved import find_policy, found_policy
+from networks.starting import require_same_model
 
 if TYPE_CHECKING:
     from agents.policy import Policy
@@ -28,13 +29,16 @@ def policy_class(name: str) -> type[Policy]:
 def make_policy(config: Any, spec: EnvSpec, seed: int = 0, device: str = "cpu") -> Policy:
     """Build the policy that `config` (a settings dataclass with a `name`) describes, before any training here.
 
-    Its weights are random, or the published ones where the settings name a checkpoint.
+    Its weights are random, those of the saved policy that `config.init` names, or the published ones where the settings
+    name a checkpoint.
     """
+    if getattr(config, "init", ""):
+        return continued_policy(found_policy(config.init, f"policy {config.name!r}, init").folder, config, spec, device)
     return policy_class(config.name).make(config, spec, seed, device)
 
 
 def load_policy(folder: str | Path, device: str = "cpu", kind: Any = "", arm: str = "") -> Policy:
-    """Load a policy from the folder it was saved in, or from a run.
+    """Load a policy from the folder it was saved in, from a run, or from the hub (owner/name[@revision]).
 
     folder: the policy's own; an arm's (its last iteration); a run's, or one of runs (the newest run), which gives
     `arm`, or without one the arm that solved most episodes.
@@ -58,13 +62,16 @@ def planned_policy(config: Any, views: int, size: int) -> Any:
 def continued_policy(folder: Path, config: Any, spec: EnvSpec, device: str = "cpu") -> Policy:
     """Load a saved policy to train it further: its own architecture and scales, the optimisation of `config`.
 
-    Errors (ValueError): another kind of policy than `config` names, or one of another EnvSpec.
+    Errors (ValueError): another kind of policy than `config` names, or one of another EnvSpec or architecture; the
+    first setting that differs is named.
     """
     policy = load_policy(folder, device, config.name if ":" in config.name else "")
     if policy.name != config.name:
         raise ValueError(f"policy {folder}: is {policy.name}, policy={config.name}; start from one of the same kind")
     policy.spec.require_same(spec, f"policy {folder}")
-    changes = {name: getattr(config, name) for name in ("training", "weighting", "indicator_dropout", "guidance")}
+    free = getattr(config, "retrained", ("training", "weighting", "indicator_dropout", "guidance"))
+    require_same_model(policy.config, config, free, f"policy {folder}")
+    changes = {name: getattr(config, name) for name in free}
     policy.config = replace(policy.config, **changes)
     policy.guidance, policy.started = config.guidance, True
     return policy

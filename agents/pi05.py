@@ -29,7 +29,7 @@ class Pi05Policy(Policy):
     """A pi0.5-style policy: images, task and state as a prefix, flow matching on chunks of actions.
 
     Usage: policy = Pi05Policy(config, store.spec, seed=0).fit(store, labels); chunk = policy.act([obs])
-    The constructor builds random weights; `from_pretrained` loads the published ones.
+    The constructor builds random weights; `from_published` loads the published ones.
     """
 
     name = Pi05Config.name
@@ -52,10 +52,10 @@ class Pi05Policy(Policy):
 
     @classmethod
     def make(cls, config: Pi05Config, spec: EnvSpec, seed: int = 0, device: str = "cpu") -> Pi05Policy:
-        return cls.from_pretrained(config, spec, device) if config.checkpoint else cls(config, spec, seed, device)
+        return cls.from_published(config, spec, device) if config.checkpoint else cls(config, spec, seed, device)
 
     @classmethod
-    def from_pretrained(cls, config: Pi05Config, spec: EnvSpec, device: str = "cpu") -> Pi05Policy:
+    def from_published(cls, config: Pi05Config, spec: EnvSpec, device: str = "cpu") -> Pi05Policy:
         """Build a policy with the published weights that `config.checkpoint` (a hub id or a folder) names.
 
         Scales are not part of those weights: `fit` takes them from its store.

@@ -16,9 +16,10 @@ from episodes.settings import from_json
 from episodes.store import Episodes
 from episodes.types import EnvSpec, Observation
 from networks.checkpoint import load_config, load_module, reading_checkpoint, save_module
+from networks.pretrained import Pretrained
 
 
-class Policy(nn.Module, ABC):
+class Policy(Pretrained, nn.Module, ABC):
     """A policy: `fit` on a store with labels, `act` on observations; noise is seeded per episode.
 
     indicator: the advantage token it acts with, POSITIVE after labels with indicators, else NULL. guidance:

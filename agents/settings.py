@@ -13,12 +13,16 @@ from networks.settings import CogVideoXConfig, CogVideoXVAEConfig, T5TextConfig,
 TIMESTEPS = 1000
 """Of CogVideoX's schedule; the last one is pure noise."""
 
+RETRAINED = ("training", "weighting", "indicator_dropout", "guidance", "image_shift", "init")
+"""Settings that may differ from those of the saved weights that training starts from (`init`)."""
+
 
 @dataclass
 class FlowConfig:
     """Settings of the flow policy. Not from a paper: the small CPU baseline of this project, measured on Lift."""
 
     made_by: ClassVar[str] = "agents.flow:FlowPolicy"
+    retrained: ClassVar[tuple[str, ...]] = RETRAINED
 
     name: str = "flow"
     chunk: int = 8  # K: actions per chunk
@@ -38,6 +42,7 @@ class FlowConfig:
             ema_decay=0.995,
         )
     )  # fmt: skip
+    init: str = ""  # folder or hub id (owner/name[@revision]) of a saved flow whose weights training starts from
 
     def __post_init__(self) -> None:
         require(self, chunk=(1, inf), execute=(1, self.chunk), width=(1, inf), blocks=(0, inf), feature=(1, inf))
@@ -79,6 +84,7 @@ class Pi05Config:
     """Settings of the pi0.5-style policy; defaults: pi0.5 as openpi publishes it, fine-tuned as in WVM's RoboSuite."""
 
     made_by: ClassVar[str] = "agents.pi05:Pi05Policy"
+    retrained: ClassVar[tuple[str, ...]] = RETRAINED
 
     name: str = "pi05"
     checkpoint: str = "lerobot/pi05_base"  # hub id or folder of the published weights; empty: random weights
@@ -103,6 +109,7 @@ class Pi05Config:
             steps=5000, batch_size=256, lr=2.5e-5, warmup=1000,  # WVM's downstream policy; warm-up: openpi
         )
     )  # fmt: skip
+    init: str = ""  # folder or hub id (owner/name[@revision]) of a saved pi05 whose weights training starts from
 
     def __post_init__(self) -> None:
         require_one_of(self, weighting=WEIGHTINGS)
@@ -113,6 +120,7 @@ class VideoVlaConfig:
     """VideoVLA's settings; the defaults are the paper's for simulation (section 4, implementation details)."""
 
     made_by: ClassVar[str] = "agents.videovla:VideoVlaPolicy"
+    retrained: ClassVar[tuple[str, ...]] = RETRAINED
 
     name: str = "videovla"
     cameras: list[str] = field(default_factory=list)  # side by side in every frame; empty: the first (paper: one view)
@@ -138,6 +146,7 @@ class VideoVlaConfig:
             steps=100_000, batch_size=256, lr=1e-5, lr_final=1.0, warmup=0, betas=(0.9, 0.999), weight_decay=1e-4,
         )
     )  # fmt: skip
+    init: str = ""  # folder or hub id (owner/name[@revision]) of a saved videovla whose weights training starts from
 
     def __post_init__(self) -> None:
         require(self, latents=(1, inf), frame_stride=(1, inf), chunk=(1, inf), execute=(1, self.chunk))

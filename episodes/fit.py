@@ -43,6 +43,16 @@ _READ = "read the store with image_size=[{},{}]"
 _SHOW = "give pictures of that size (to the environment: image_size={})"
 
 
+def require_same_data(mine: EnvSpec, theirs: EnvSpec, what: str, proprio: bool = True) -> None:
+    """The same for data that what was made for `mine` is to be trained further on: the cameras are the same, too."""
+    require_spec(mine, theirs, what, proprio)
+    if theirs.cameras != mine.cameras:
+        raise ValueError(
+            f"{what}: it sees the cameras {', '.join(mine.cameras)}, the data has {', '.join(theirs.cameras)}; record "
+            "or import these alone, in that order"
+        )
+
+
 def require_episode(episode: Episode, spec: EnvSpec, what: str, proprio: bool = True) -> None:
     """The same for the arrays of one episode."""
     for camera in spec.cameras:

@@ -58,17 +58,24 @@ def _numbers(store: EpisodeStore) -> Stats:
             values = pc.list_flatten(column).to_numpy().reshape(len(table), -1)
         else:
             values = column.to_numpy(zero_copy_only=False).reshape(-1, 1)
-        known = values[~np.isnan(values).any(axis=1)].astype(np.float64)
-        if len(known):
-            stats[name] = {
-                "min": known.min(0).tolist(),
-                "max": known.max(0).tolist(),
-                "mean": known.mean(0).tolist(),
-                "std": known.std(0).tolist(),
-                "count": [len(known)],
-                **{q: np.quantile(known, at, axis=0).tolist() for q, at in QUANTILES.items()},
-            }
+        if found := number_stats(values):
+            stats[name] = found
     return stats
+
+
+def number_stats(values: npt.NDArray[Any]) -> dict[str, Any]:
+    """The statistics of a column of numbers (N, D), rows with a NaN left out; empty where nothing is known."""
+    known = values[~np.isnan(values).any(axis=1)].astype(np.float64)
+    if not len(known):
+        return {}
+    return {
+        "min": known.min(0).tolist(),
+        "max": known.max(0).tolist(),
+        "mean": known.mean(0).tolist(),
+        "std": known.std(0).tolist(),
+        "count": [len(known)],
+        **{q: np.quantile(known, at, axis=0).tolist() for q, at in QUANTILES.items()},
+    }
 
 
 def _images(store: EpisodeStore) -> Stats:

@@ -5,7 +5,7 @@
     foresight labels STORE methods=[awr,recap]  # labels these methods make of the store's values
 
 A file with a weight or an indicator is reported as it is, under its name. From one with values alone the methods make
-their labels with the settings of `labeller=tiny`; the value of an episode's last step stands for its final observation.
+their labels with the settings of `labeller=tiny`.
 Prints the table; with `out` also writes OUT.md and the picture OUT.svg. A starved phase is said loudly.
 """
 

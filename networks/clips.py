@@ -14,12 +14,17 @@ import torch
 from torch import Tensor
 
 from networks.latents import LatentEncoder, encode_frames
-from networks.settings import STRIDE
+from networks.settings import STRIDE, LatentsConfig
 
 
 def clip_channels(encoder: LatentEncoder) -> int:
     """Channels of a clip's latent frame: what the video transformer must take in."""
-    return encoder.config.vae.z_dim if encoder.config.name == "wan_vae" else STRIDE * encoder.config.channels
+    return clip_width(encoder.config)
+
+
+def clip_width(latents: LatentsConfig) -> int:
+    """The same, before the encoder is built."""
+    return latents.vae.z_dim if latents.name == "wan_vae" else STRIDE * latents.channels
 
 
 def side_by_side(latents: Tensor) -> Tensor:

@@ -15,7 +15,9 @@ from episodes.settings import from_json
 from networks.augment import move_images
 from networks.checkpoint import load_config, load_module, reading_checkpoint, save_module
 from networks.conv3d import safe_precision
+from networks.hub import find_model
 from networks.settings import LatentsConfig
+from networks.starting import require_same_model
 from networks.trainer import Trainer
 from networks.wan import load_vae
 
@@ -80,6 +82,10 @@ class LatentEncoder(nn.Module):
         require_size((frames.shape[2], frames.shape[3]))
         flat = frames.reshape(-1, *frames.shape[2:])
         if self.config.name == "patch_pca":
+            if self.config.init:
+                raise ValueError(
+                    "latents.init: patch_pca is computed, not trained; latents.checkpoint=FOLDER applies a saved one"
+                )
             self._fit_pca(flat, seed)
         else:
             self._train_vae(flat, seed, device, folder)
@@ -106,6 +112,8 @@ class LatentEncoder(nn.Module):
             rng = np.random.default_rng([seed, step])
             return {"images": images[np.sort(rng.integers(len(images), size=training.batch_size))]}
 
+        if self.config.init:
+            self._start()
         safe = safe_precision(training, images.shape[1], images.shape[2], device)
         self.vae.requires_grad_(True)
         Trainer(safe, folder, "wan_vae", seed, device).fit(_VAEObjective(self.vae, self.config.kl_weight), batch)
@@ -115,6 +123,13 @@ class LatentEncoder(nn.Module):
         z = torch.cat([self.encode(torch.as_tensor(images[np.sort(p)])) for p in np.array_split(pick, 8)])
         self.latent_mean.copy_(z.mean((0, 2, 3))[:, None, None])
         self.latent_std.copy_(z.std((0, 2, 3)).clamp(min=1e-4)[:, None, None])
+
+    def _start(self) -> None:
+        """Take over the weights of the saved encoder that `config.init` names; another architecture is a ValueError."""
+        folder = find_model(self.config.init, "latents.init").folder
+        what = f"latents.init={self.config.init}"
+        require_same_model(latents_config(folder), self.config, ("training", "kl_weight", "checkpoint", "init"), what)
+        load_module(folder, self)
 
     def save(self, folder: Path) -> None:
         """Write the fitted encoder to `folder`; name it as `LatentsConfig.checkpoint` to load it."""
@@ -126,7 +141,7 @@ def latents_config(folder: Path) -> LatentsConfig:
     raw = load_config(folder)
     with reading_checkpoint(folder / "config.json", "name the folder of a latent encoder or fit one again"):
         config = from_json(LatentsConfig, raw)
-    return replace(config, vae=replace(config.vae, checkpoint=""), training=None, checkpoint=str(folder))
+    return replace(config, vae=replace(config.vae, checkpoint=""), training=None, checkpoint=str(folder), init="")
 
 
 class _VAEObjective(nn.Module):

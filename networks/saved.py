@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from episodes.files import one_line
 from episodes.store_index import named
+from networks.hub import Found, find_model, is_hub_id, place_of
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
@@ -56,7 +58,27 @@ def find_policy(place: str | Path, arm: str = "") -> Path:
     )
 
 
+def found_value(source: str | Path, what: str) -> Found:
+    """The saved value at a place, with what it holds: a folder, a run, or owner/name[@revision] of the hub."""
+    return _found(source, what, find_value)
+
+
+def found_policy(source: str | Path, what: str) -> Found:
+    """The same of a policy; of a run, the one that `find_policy` gives."""
+    return _found(source, what, find_policy)
+
+
+def _found(source: str | Path, what: str, find: Callable[[Path], Path]) -> Found:
+    place, wanted = place_of(source)
+    if not Path(place).is_dir():
+        return find_model(source, what)
+    inside = find(Path(place))
+    return find_model(f"{inside}@{wanted}" if wanted else inside, what)
+
+
 def _folder(place: str | Path, noun: str) -> Path:
+    if isinstance(place, str) and not Path(place).is_dir() and is_hub_id(place):
+        return find_model(place, noun).folder
     place = Path(place).expanduser()
     if not place.is_dir():
         kind = "a file" if place.is_file() else "not there"

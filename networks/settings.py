@@ -144,6 +144,7 @@ class LatentsConfig:
     kl_weight: float = 1e-6  # of that training
     channels: int = 48  # latent channels
     checkpoint: str = ""  # folder of an encoder fitted here
+    init: str = ""  # folder or hub id (owner/name[@revision]) of one whose VAE's training starts from its weights
 
     def __post_init__(self) -> None:
         require(self, kl_weight=(0, inf), channels=(1, 768))

@@ -53,11 +53,10 @@ class Distributional(LearnedValue):
         return cls(config, seed, device)
 
     def fit(self, store: Episodes, folder: Path | None = None) -> Distributional:
-        self.spec = store.spec
         batches = _Batches(store, self.tokenizer, self.config, self.seed)
         require_pictures(batches.data.images, store.spec.cameras, "distributional, fit")
-        torch.manual_seed(self.seed)
-        self.model = self.network(store.spec).to(self.device)
+        self.begin(store)
+        assert self.model is not None
         Trainer(self.config.training, folder, "distributional", self.seed, self.device).fit(self.model, batches)
         return self
 

@@ -23,11 +23,23 @@ def make_value(config: Any, latents: LatentsConfig, seed: int = 0, device: str =
 
     `latents` is for values that read latent frames; the others ignore it.
     """
-    return value_class(config.name).make(config, latents, seed, device)
+    return value_class(config.name).make(config, started_latents(config, latents), seed, device)
+
+
+def started_latents(config: Any, latents: LatentsConfig) -> LatentsConfig:
+    """The latents of the saved value whose weights training starts from (`config.init`); without one, `latents`.
+
+    Errors (ValueError): that value is another model than `config` describes; the first setting that differs is named.
+    """
+    if not getattr(config, "init", ""):
+        return latents
+    found: Any = value_class(config.name)
+    own: LatentsConfig = found.started(config, latents)
+    return own
 
 
 def load_value(folder: str | Path, device: str = "cpu", kind: Any = "") -> ValueFunction:
-    """Load a learned value function from the folder it was saved in, or from a run.
+    """Load a learned value function from the folder it was saved in, from a run, or from the hub (owner/name[@revision]).
 
     folder: the value's own; a run's, or one of runs (the newest run), which gives its first fold's value.
     kind: its name, where the caller knows it. Without one the folder says, and then only a registered name will do:

@@ -12,6 +12,7 @@ import numpy as np
 from episodes.progress import progress
 from episodes.store import Episodes
 from episodes.types import Episode, Observation
+from networks.pretrained import Pretrained
 from networks.settings import LatentsConfig
 
 
@@ -30,7 +31,7 @@ class ValueStream(Protocol):
         ...
 
 
-class ValueFunction(ABC):
+class ValueFunction(Pretrained, ABC):
     """Scores every frame of an episode; higher is better.
 
     scale: "viva" (V = 1 - G/2 in (0, 1], success above 0.5) - rewards and exact returns of the same scale go with it
@@ -86,5 +87,9 @@ class ValueFunction(ABC):
         """What the planner needs to size its training (`networks.planned.Planned`); None: nothing large to train."""
         return None
 
-    def save(self, folder: Path) -> None:  # noqa: B027  nothing to write is the rule, not an omission
+    def networks(self) -> dict[str, Any]:
+        """Its networks by name: what is frozen where it is only read, and what tells one checkpoint from another."""
+        return {name: part for name, part in vars(self).items() if hasattr(part, "state_dict")}
+
+    def save(self, folder: Path) -> None:
         """Write everything `load_value` needs to `folder`; nothing for a value without parameters."""

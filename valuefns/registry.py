@@ -9,8 +9,9 @@ from valuefns import settings as own
 from valuefns.gvl import settings as language
 
 _SETTINGS: tuple[type[Any], ...] = (
-    own.ViVaConfig, own.WVMConfig, own.DistributionalConfig, own.ConstantConfig, own.OracleConfig, language.GVLConfig,
-    language.TopRewardConfig, language.RoboRewardConfig, own.ClockConfig, own.RandomConfig, own.ProgressConfig,
+    own.ViVaConfig, own.WVMConfig, own.DistributionalConfig, own.ConstantConfig, own.OracleConfig, own.SavedConfig,
+    language.GVLConfig, language.TopRewardConfig, language.RoboRewardConfig, own.ClockConfig, own.RandomConfig,
+    own.ProgressConfig,
 )  # fmt: skip
 VALUES = Registry("value", "foresight.values", {settings.name: settings for settings in _SETTINGS})
 """Every value function by name."""

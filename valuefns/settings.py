@@ -16,6 +16,11 @@ class ViVaConfig:
 
     made_by: ClassVar[str] = "valuefns.viva:ViVa"
     needs_latents: ClassVar[bool] = True
+    retrained: ClassVar[tuple[str, ...]] = (
+        "lambda_prop", "lambda_value", "lambda_image", "tau_shift", "pure_noise_share", "inference_steps", "frozen",
+        "proprio_noise", "proprio_swap", "image_shift", "shifted_copies", "training", "init",
+    )  # fmt: skip
+    """Settings that may differ from those of the saved weights that training starts from (`init`)."""
 
     name: str = "viva"
     horizon: int = 50  # K: env steps to the future proprioception, clamped to the last step
@@ -36,6 +41,7 @@ class ViVaConfig:
     wan: WanConfig = field(default_factory=WanConfig)
     text: TextConfig = field(default_factory=TextConfig)
     training: TrainerConfig = field(default_factory=TrainerConfig)
+    init: str = ""  # folder or hub id (owner/name[@revision]) of a saved viva whose weights training starts from
     format: int = 2  # no choice: what these settings compute, and so part of every hash they are in
 
     def __post_init__(self) -> None:
@@ -51,6 +57,12 @@ class WVMConfig:
 
     made_by: ClassVar[str] = "valuefns.wvm:WVM"
     needs_latents: ClassVar[bool] = True
+    retrained: ClassVar[tuple[str, ...]] = (
+        "lambda_video", "frozen", "prefix_random", "rewind", "rewind_plateau", "stride", "inference_steps",
+        "pure_noise_share", "target", "fastest", "slower", "image_shift", "shifted_copies", "latent_noise", "training",
+        "init",
+    )  # fmt: skip
+    """As ViVaConfig's."""
 
     name: str = "wvm"
     chunk: int = 4  # h: frames a value is predicted for, and looks back on
@@ -77,6 +89,7 @@ class WVMConfig:
     wan: WanConfig = field(default_factory=WanConfig)
     text: TextConfig = field(default_factory=TextConfig)
     training: TrainerConfig = field(default_factory=lambda: TrainerConfig(batch_size=1024))
+    init: str = ""  # folder or hub id (owner/name[@revision]) of a saved wvm whose weights training starts from
     format: int = 2  # no choice: what these settings compute, and so part of every hash they are in
 
     def __post_init__(self) -> None:
@@ -136,6 +149,8 @@ class DistributionalConfig:
     """Settings of the distributional value; the defaults are pi*0.6's where it gives one (section IV)."""
 
     made_by: ClassVar[str] = "valuefns.distributional:Distributional"
+    retrained: ClassVar[tuple[str, ...]] = ("image_shift", "training", "init")
+    """As ViVaConfig's."""
 
     name: str = "distributional"
     bins: int = 201  # K
@@ -147,6 +162,7 @@ class DistributionalConfig:
     image_shift: int = 0  # pixels, random per sample; ours
     encoder: GemmaShape = field(default_factory=GemmaShape)
     training: TrainerConfig = field(default_factory=TrainerConfig)
+    init: str = ""  # folder or hub id (owner/name[@revision]) of a saved one whose weights training starts from
 
     def __post_init__(self) -> None:
         require(self, bins=(2, inf), c_fail=(0, inf), max_tokens=(1, inf), image_shift=(0, inf))
@@ -156,6 +172,20 @@ class DistributionalConfig:
     def exposed_scale(self) -> str:
         """The scale of the values (`ValueFunction.scale`)."""
         return self.scale
+
+
+@dataclass
+class SavedConfig:
+    """Settings of a value that was trained before and is applied as it is."""
+
+    made_by: ClassVar[str] = "valuefns.saved:SavedValue"
+
+    name: str = "saved"
+    folder: str = ""  # of a saved value, or a hub id owner/name[@revision]
+
+    def __post_init__(self) -> None:
+        if self.name != "saved":
+            raise ValueError(f"SavedConfig: name={self.name!r} is another value; use valuefn=saved valuefn.folder=...")
 
 
 @dataclass

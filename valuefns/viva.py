@@ -52,7 +52,6 @@ class ViVa(LearnedValue):
 
     def fit(self, store: Episodes, folder: Path | None = None) -> ViVa:
         config = self.config
-        self.spec = store.spec
         if len(store.spec.cameras) > 3:
             raise ValueError(
                 f"viva: {len(store.spec.cameras)} cameras in the store, the model takes at most 3; record fewer"
@@ -67,10 +66,11 @@ class ViVa(LearnedValue):
         latents = encode_frames(
             self.encoder, data.images, config.image_shift, config.shifted_copies, self.seed, alike=alike
         )
-        torch.manual_seed(self.seed)
-        self.model = self.network(store.spec).to(self.device)
-        self.model.proprio_low.copy_(torch.as_tensor(data.proprio.min(0)))
-        self.model.proprio_high.copy_(torch.as_tensor(data.proprio.max(0)))
+        started = self.begin(store)
+        assert self.model is not None
+        if not started:
+            self.model.proprio_low.copy_(torch.as_tensor(data.proprio.min(0)))
+            self.model.proprio_high.copy_(torch.as_tensor(data.proprio.max(0)))
         batches = _Batches(store, data, latents, self.text, config, self.seed)
         Trainer(config.training, folder, "viva", self.seed, self.device).fit(self.model, batches)
         return self

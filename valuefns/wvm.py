@@ -13,7 +13,7 @@ from torch import Tensor
 from episodes.store import Episodes
 from episodes.types import EnvSpec, Episode, Observation
 from episodes.windows import DecodedCache
-from networks.clips import ClipBank, clip_channels, encode_clips
+from networks.clips import ClipBank, clip_channels, clip_width, encode_clips
 from networks.latents import LatentEncoder
 from networks.mot import Keys
 from networks.planned import Planned, planned_channels
@@ -61,7 +61,6 @@ class WVM(LearnedValue):
 
     def fit(self, store: Episodes, folder: Path | None = None) -> WVM:
         config = self.config
-        self.spec = store.spec
         spacing(store.spec.hz, config.fps)
         data = DecodedCache(store)
         require_pictures(data.images, store.spec.cameras, "wvm, fit")
@@ -69,8 +68,8 @@ class WVM(LearnedValue):
             self.encoder.fit(data.images, self.seed, self.device, folder)
         bank = ClipBank(self.encoder, data.images, config.image_shift, config.shifted_copies, self.seed)
         batches = Windows(store, data, bank, self.text, config, self.seed)
-        torch.manual_seed(self.seed)
-        self.model = self.network(store.spec).to(self.device)
+        self.begin(store)
+        assert self.model is not None
         wanted = self.model.video.transformer.config.in_channels
         if wanted != clip_channels(self.encoder):
             raise ValueError(
@@ -131,6 +130,12 @@ class WVM(LearnedValue):
 
     def network(self, spec: EnvSpec) -> WVMModel:
         return WVMModel(self.config)
+
+    @classmethod
+    def as_made(cls, config: WVMConfig, latents: LatentsConfig) -> WVMConfig:
+        return (
+            config if config.wan.checkpoint else replace(config, wan=replace(config.wan, channels=clip_width(latents)))
+        )
 
     @classmethod
     def without_sources(cls, config: WVMConfig) -> WVMConfig:

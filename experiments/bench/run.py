@@ -12,6 +12,7 @@ from experiments.bench.files import load_scores, save_scores, saved
 from experiments.bench.schemas import ValueBenchConfig
 from experiments.bench.stages import make_bench, make_pairs, pairs_for, tested_of, trained
 from experiments.bench.tables import sentence, table
+from experiments.loop.applied import check_applied
 from experiments.loop.checks import check_backend, check_device
 from experiments.loop.pinned import pin
 from experiments.loop.run_folder import RunFolder, write_json
@@ -19,6 +20,7 @@ from experiments.report.bench_page import draw_bench_videos, write_bench_report
 from valuefns.bench.annotations import write_csv
 from valuefns.bench.scorecard import ModelScores, headline_row, rows_of, score_model
 from valuefns.registry import reads_latents
+from valuefns.trained_on import seen_episodes
 
 
 def run_all(config: DictConfig) -> None:
@@ -56,6 +58,11 @@ def run_all(config: DictConfig) -> None:
         if not saved(folder):
             with run.stage(name):
                 value = trained(settings, name, bench)
+                shown = bench.store.select([a.episode for a in tested])
+                if seen := seen_episodes(getattr(value, "trained_on", None), shown):
+                    print(
+                        f"  WARNING: {name} was trained on {len(seen)} of the {len(tested)} test episodes", flush=True
+                    )
                 pairs = pairs_for(settings.valuefns.get(name), made)
                 result = score_model(name, value, bench.store, tested, settings.probe_experts, pairs=pairs)
                 save_scores(folder, result)
@@ -85,4 +92,5 @@ def check(settings: ValueBenchConfig) -> None:
     for name in settings.models:
         if name not in settings.checkpoints:
             check_backend(settings.valuefns[name])
+            check_applied(settings.valuefns[name])
     check_device(settings.device)

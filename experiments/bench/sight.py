@@ -17,6 +17,7 @@ from envs.tasks import Task
 from episodes import seeds
 from episodes.store import Episodes
 from experiments.loop.addresses import digest
+from experiments.loop.applied import said_of_applied
 from experiments.loop.schemas import RecapSimConfig
 from experiments.loop.stages import CACHE_FORMAT, fit_latents, make_env, make_oracle
 from valuefns.bench.sight import Sight, across_rows, compare, look, rows, verdict_of
@@ -55,7 +56,7 @@ def fold_value(settings: RecapSimConfig, store: Episodes, place: Path, k: int, t
     folder = place / f"fold-{k}"
     if (folder / "config.json").exists():
         return load_value(folder, settings.device, settings.valuefn.name)
-    latents = fit_latents(settings, store) if reads_latents(settings.valuefn) else settings.latents
+    latents = fit_latents(settings, store, settings.valuefn) if reads_latents(settings.valuefn) else settings.latents
     return make_value(settings.valuefn, latents, settings.seed, settings.device).fit(store.select(train))
 
 
@@ -90,6 +91,8 @@ def measure_sight(
     curves = [[x[:T] for x, T in zip(some, steps, strict=True)] for some in (values, progress)]
     found = across_rows(curves[0], curves[1], fold, store.spec.hz) + rows(seen)
     note = f"{n} demonstrations that the model had not seen" if settings.folds > 1 else f"{n} of its own demonstrations"
+    if told := said_of_applied(settings.valuefn, store):
+        note = f"{n} demonstrations ({told})"
     note += f", {len(pairs)} pairs of a scripted expert's pictures with and without what it has in its hand."
     return {"looks": verdict_of(found), "rows": found, "note": note}
 

@@ -25,6 +25,7 @@ from valuefns.bench.probes import PROBES
 from valuefns.make import load_value, make_value
 from valuefns.protocol import ValueFunction
 from valuefns.registry import reads_latents
+from valuefns.settings import SavedConfig
 from valuefns.views import require_store
 
 BENCH_FORMAT = 1  # raise it when the generator makes other episodes from the same settings
@@ -98,12 +99,12 @@ def training_episodes(bench: Bench, groups: Sequence[str], tasks: Sequence[str])
 def trained(settings: ValueBenchConfig, name: str, bench: Bench) -> ValueFunction:
     """The value function of a model's name: loaded from its checkpoint or from the cache, or trained into it."""
     if name in settings.checkpoints:
-        value = load_value(Path(settings.checkpoints[name]), settings.device)
+        value = load_value(settings.checkpoints[name], settings.device)
         require_store(value, bench.store)
         return value
     config = settings.valuefns[name]
-    if config.name in PROBES:
-        return make_value(config, settings.latents)
+    if config.name in PROBES or isinstance(config, SavedConfig):
+        return make_value(config, settings.latents, settings.seed, settings.device)
     if hasattr(config, "backend"):  # a vision-language model learns nothing; its examples are shown, not trained on
         shown = bench.store
         if getattr(config, "shots", 0) and not config.shots_store:
@@ -124,7 +125,7 @@ def fitted(settings: Any, config: Any, store: Episodes) -> ValueFunction:
         BENCH_FORMAT, "bench", store.content_hash, config, settings.latents, settings.seed)  # fmt: skip
 
     def fit(place: Path) -> None:
-        latents = fit_latents(settings, store) if reads_latents(config) else settings.latents
+        latents = fit_latents(settings, store, config) if reads_latents(config) else settings.latents
         make_value(config, latents, settings.seed, settings.device).fit(store, place).save(place)
 
     return cached(place, "model.safetensors", fit, lambda place: load_value(place, settings.device, config.name))

@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from episodes.registry import load
 from experiments.bench import schemas
 from experiments.cli.table import Command
+from experiments.cli.values import value_words
 from experiments.loop.schemas import CONF, register_offered
 
 HYDRA = (  # hydra keeps its own log and folders to itself: runs have theirs
@@ -47,6 +48,8 @@ def key_values(command: Command, words: Sequence[str]) -> list[str]:
         word = operands[1].partition("=")[2]
         one = f"one word may stand without its key, the {command.operand}"
         raise ValueError(f"{word}: {one}; write KEY={word} (foresight {command.name} --help)")
+    if command.config:
+        result = value_words(result)
     return [f"++{word}" if word.startswith(_TABLES) else word for word in map(readable, result)]
 
 

@@ -88,7 +88,13 @@ COMMANDS = (
     ),
     Command(
         "label", "Data", "the values of every step of a store, written beside it", "label.py",
-        "experiments.data.label:run_all", schema="experiments.data.schemas:LabelConfig", operand="stores",
+        "experiments.data.label:run_all", config="label", operand="stores",
+        shown=("stores", "valuefn", "backend", "image_size", "seed", "device"),
+    ),
+    Command(
+        "advantage", "Data", "advantages, weights and indicators of a store's values", "advantage.py",
+        "experiments.data.advantage:run_all", config="advantage", operand="store",
+        shown=("store", "method", "labels", "labeller", "labeller.keep", "labeller.awr_temperature"),
     ),
     Command(
         "labels", "Data", "what labels do to a store: shares kept, weights, starved phases", "label_report.py",

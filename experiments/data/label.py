@@ -8,10 +8,11 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from episodes.store import EpisodeStore
-from experiments.data.labelling import label, mean_voc, named_value
+from experiments.data.labelling import chosen_value, label, mean_voc
 from experiments.data.schemas import LabelConfig, pair
-from experiments.loop.checks import check_device
-from valuefns.oracle import OracleValue
+from experiments.loop.applied import said_of_applied
+from experiments.loop.checks import check_backend, check_device
+from experiments.loop.pinned import pin
 from valuefns.views import require_store
 
 
@@ -20,14 +21,17 @@ def run_all(config: DictConfig) -> None:
     settings = OmegaConf.to_object(config)
     assert isinstance(settings, LabelConfig)
     check_device(settings.device)
-    value, value_hash = named_value(settings.value, settings.device)
+    settings, _ = pin(settings)
+    check_backend(settings.valuefn)
+    value, value_hash = chosen_value(settings.valuefn, settings.seed, settings.device)
     rows = []
     stores = [EpisodeStore.open(Path(place), image_size=pair(settings.image_size)) for place in settings.stores]
     for store in stores:  # before the first is labelled
         require_store(value, store)
     for store in stores:
-        if isinstance(value, OracleValue):
-            value.fit(store)
+        if told := said_of_applied(settings.valuefn, store):
+            print(f"{store.path}: {told}", flush=True)
+        value.fit(store)  # what is to be trained was refused: this is for those that look at the data, as the oracle
         labels, path, failed = label(store, value, value_hash)
         print(f"{path}: {len(labels.episodes)} episodes labelled, {len(failed)} left out", flush=True)
         for episode, reason in failed.items():

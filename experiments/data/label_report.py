@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
@@ -16,9 +15,9 @@ from agents.settings import ExtractionConfig
 from episodes.files import write_atomic
 from episodes.labels import Labels
 from episodes.store import Episodes, EpisodeStore
+from experiments.data.advantage import values_of
 from experiments.data.schemas import LabelReportConfig
 from experiments.loop import schemas
-from experiments.loop.run_folder import read_json
 from experiments.report.labels import kept_figure
 
 
@@ -51,13 +50,9 @@ def named_labels(path: Path, labels: Labels, store: Episodes, methods: Sequence[
     if "value" not in labels:
         raise ValueError(f"{path}: columns {sorted(labels.columns)}; a report needs weights, indicators or values")
     config = tiny_labeller()
-    head = path.with_suffix(".json")
-    if head.exists():
-        config.advantage.scale = str(read_json(head, dict, "label the store again")["scale"])
-        config.advantage.__post_init__()
-    values = [labels.column("value", row["episode_index"]) for row in store.index]
+    values, config = values_of(path, labels, store, config)
     for method in methods:
-        made = labeller(method)(store, [np.append(v, v[-1]) for v in values], config)
+        made = labeller(method)(store, values, config)
         yield f"{method} on {path.stem}", made
 
 

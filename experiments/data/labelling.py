@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,29 +13,40 @@ from episodes.files import make_once, refuse_link, remove, sha256_file
 from episodes.intervals import bootstrap_mean
 from episodes.labels import Labels
 from episodes.progress import progress
-from episodes.store import EpisodeStore
+from episodes.store import Episodes, EpisodeStore
+from episodes.types import Episode
+from experiments.loop.addresses import digest
 from experiments.loop.run_folder import read_json, write_json
+from networks.hub import SAVED
 from networks.settings import LatentsConfig
 from valuefns.bench.metrics import sampled, voc
 from valuefns.bench.probes import PROBES
-from valuefns.make import load_value, make_value
+from valuefns.learned import LearnedValue
+from valuefns.make import make_value, value_class
 from valuefns.protocol import ValueFunction
-from valuefns.registry import VALUES
+from valuefns.saved import SavedValue
+from valuefns.trained_on import seen_episodes
 
 BLOCK = 16  # episodes scored between two writes
 
 
-def named_value(name: str, device: str) -> tuple[ValueFunction, str]:
-    """The value function of a folder or of a probe's name, and the hash of what it is made of."""
-    if name == "oracle" or name in PROBES:
-        return make_value(VALUES.settings(name)(name), LatentsConfig()), name
-    folder = Path(name)
-    weights = folder / "model.safetensors"
-    if not weights.exists():
-        raise ValueError(f"value={name}: no folder of a trained value, and none of oracle, {', '.join(PROBES)}")
-    files = [p for p in sorted(folder.rglob("*")) if p.name in ("model.safetensors", "config.json")]
-    parts = [sha256_file(path) for path in files]
-    return load_value(folder, device), hashlib.sha256("".join(parts).encode()).hexdigest()
+def chosen_value(config: Any, seed: int, device: str) -> tuple[ValueFunction, str]:
+    """The value function of some settings, and the hash of all that it is made of.
+
+    Errors (ValueError): one that would have to be trained first.
+    """
+    if issubclass(value_class(config.name), LearnedValue):
+        raise ValueError(
+            f"valuefn={config.name} would learn from what it labels: train it (foresight train), then value=FOLDER"
+        )
+    value = make_value(config, LatentsConfig(), seed, device)
+    if isinstance(value, SavedValue):
+        files = [p for p in sorted(value.folder.rglob("*")) if p.name in SAVED]
+        return value, hashlib.sha256("".join(map(sha256_file, files)).encode()).hexdigest()
+    if config.name == "oracle" or config.name in PROBES:
+        return value, str(config.name)
+    code = inspect.getsourcefile(type(value)) if ":" in config.name else None  # of others the format tells
+    return value, digest(config, seed, sha256_file(code) if code else "")
 
 
 def label(store: EpisodeStore, value: ValueFunction, value_hash: str) -> tuple[Labels, Path, dict[int, str]]:
@@ -52,38 +65,70 @@ def label(store: EpisodeStore, value: ValueFunction, value_hash: str) -> tuple[L
 def _make(store: EpisodeStore, value: ValueFunction, value_hash: str, path: Path, head: Path) -> None:
     values: list[np.ndarray] = []
     failed: dict[int, str] = {}
+    final: dict[int, float] = {}
+    rows = store.index
     with progress(store.path.name, len(store)) as bar:
         for start in range(0, len(store), BLOCK):
             part = path.with_suffix(f".part-{start // BLOCK:05d}.json")
             rest = range(start, min(start + BLOCK, len(store)))
             if not part.exists():
-                write_json(part, [_scored(store, i, value) for i in rest])
+                write_json(part, _scored(store, rest, value))
             for i, made in enumerate(read_json(part, list, "delete it and label again"), start):
+                episode, T = rows[i]["episode_index"], rows[i]["length"]
                 if isinstance(made, str):
-                    failed[store.index[i]["episode_index"]] = made
+                    failed[episode] = made
                 else:
-                    values.append(np.array(made, np.float32))
+                    values.append(np.array(made[:T], np.float32))
+                    final[episode] = made[T] if len(made) > T else made[-1]  # a block of an older version lacks it
             bar.advance(len(rest))
     Labels.from_arrays(_kept(store, failed), value.name, made_by_hash=value_hash, value=values).save(path)
-    write_json(head, {"failed": failed, "value": value.name, "scale": value.scale})
+    write_json(head, {"failed": failed, "value": value.name, "scale": value.scale, "final": final})
     for part in path.parent.glob(f"{path.stem}.part-*.json"):
         remove(part)
+
+
+def require_unseen(value: ValueFunction, store: Episodes) -> None:
+    """A ValueError where a value was trained on some of the episodes that it is to rank."""
+    if seen := seen_episodes(getattr(value, "trained_on", None), store):
+        raise ValueError(
+            f"{store.path}: the value {value.name!r} was trained on {len(seen)} of its {len(store)} episodes (the "
+            f"first is episode {seen[0]}), which it ranks too well; rank others, or by another value"
+        )
 
 
 def _kept(store: EpisodeStore, failed: dict[int, str]):  # type: ignore[no-untyped-def]
     return store.select(lambda row: row["episode_index"] not in failed)
 
 
-def _scored(store: EpisodeStore, i: int, value: ValueFunction) -> list[float] | str:
-    """The values (T,) of the i-th episode, or why there are none: one bad episode never stops the others."""
+def _scored(store: EpisodeStore, block: range, value: ValueFunction) -> list[list[float] | str]:
+    """The values (T + 1,) of each episode of a block, or why there are none: one bad episode never stops the others.
+
+    A value that gains by it is asked about all of them at once; where that fails, about each by itself.
+    """
+    if hasattr(value, "backend"):
+        try:
+            episodes = [store[i] for i in block]
+            return [_numbers(v, e) for v, e in zip(value.score_all(episodes), episodes, strict=True)]
+        except (ValueError, FloatingPointError):
+            pass  # each is told its own reason below
+    return [_one(store, i, value) for i in block]
+
+
+def _one(store: EpisodeStore, i: int, value: ValueFunction) -> list[float] | str:
     try:
         episode = store[i]
-        values = np.asarray(value.score(episode), np.float32)[: len(episode)]
-        if values.shape != (len(episode),) or not np.isfinite(values).all():
-            raise ValueError(f"{values.shape} values for {len(episode)} steps, or one that is not finite")
-        return [float(v) for v in values]
+        return _numbers(value.score(episode), episode)
     except (ValueError, FloatingPointError) as error:
         return str(error)
+
+
+def _numbers(values: np.ndarray, episode: Episode) -> list[float] | str:
+    values, T = np.asarray(values, np.float32), len(episode)
+    if values.shape != (T + 1,):
+        return f"{values.shape} values for {T + 1} frames"
+    if not np.isfinite(values).all():
+        return f"the value of frame {int((~np.isfinite(values)).argmax())} is not finite, or the model gave none"
+    return [float(v) for v in values]
 
 
 def mean_voc(store: EpisodeStore, labels: Labels, fps: float | None) -> dict[str, float | int | str]:

@@ -10,8 +10,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from episodes.files import write_atomic
 from episodes.store import Episodes, EpisodeStore
+from experiments.data.labelling import require_unseen
 from experiments.data.quality_tables import csv_text, episode_rows, kept_episodes, success_figures, table
 from experiments.data.schemas import pair
+from experiments.loop.pinned import pin
 from experiments.loop.run_folder import RunFolder, write_json
 from experiments.loop.schemas import RankDatasetsConfig
 from networks.settings import LatentsConfig
@@ -19,6 +21,7 @@ from valuefns.gvl.quality import Quality, dataset_quality
 from valuefns.learned import LearnedValue
 from valuefns.make import load_value, make_value, value_class
 from valuefns.protocol import ValueFunction
+from valuefns.saved import SavedValue
 from valuefns.views import require_store
 
 
@@ -28,14 +31,17 @@ def run_all(config: DictConfig) -> Path:
     assert isinstance(settings, RankDatasetsConfig)
     size = pair(settings.image_size)
     stores = [_sample(EpisodeStore.open(path, image_size=size), settings) for path in _distinct(settings.stores)]
+    settings = pin(settings)[0]
     value = _value(settings, stores)
-    for store in stores if settings.checkpoint else ():  # before the first is scored
+    given = bool(settings.checkpoint) or isinstance(value, SavedValue)
+    for store in stores if given else ():  # before the first is scored
         require_store(value, store)
+        require_unseen(value, store)
     run = RunFolder("rank_datasets", config, f"VOC of {len(stores)} datasets by {settings.valuefn.name}")
     found: list[tuple[Episodes, Quality]] = []
     for store in stores:
         with run.stage(str(store.path)):
-            if not settings.checkpoint and (settings.valuefn.name != "gvl" or settings.valuefn.shots):
+            if not given and (settings.valuefn.name != "gvl" or settings.valuefn.shots):
                 value.fit(store)
             found.append((store, dataset_quality(value, store)))
     ranking = sorted(
@@ -57,9 +63,11 @@ def run_all(config: DictConfig) -> Path:
 
 def _value(settings: RankDatasetsConfig, stores: list[Episodes]) -> ValueFunction:
     if settings.checkpoint:
-        return load_value(Path(settings.checkpoint), settings.device)
+        return load_value(settings.checkpoint, settings.device)
     if issubclass(value_class(name := settings.valuefn.name), LearnedValue):
-        raise ValueError(f"valuefn={name} would learn from what it ranks: give checkpoint=FOLDER, or use valuefn=gvl")
+        raise ValueError(
+            f"valuefn={name} would learn from what it ranks: use valuefn=saved valuefn.folder=FOLDER, or valuefn=gvl"
+        )
     return make_value(settings.valuefn, LatentsConfig(), settings.seed, settings.device)
 
 

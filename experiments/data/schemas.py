@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import inf
+from typing import Any
 
 from omegaconf import MISSING
 
+from agents.settings import ExtractionConfig
 from episodes.settings import require, require_one_of
 
 
@@ -57,21 +59,46 @@ class ExportConfig:
     """`foresight export STORE`."""
 
     store: str = MISSING  # folder of an episode store
+    labels: str = ""  # file of its labels to export; empty: only write the statistics that LeRobot needs
+    source: str = ""  # folder of the LeRobotDataset v3.0 that it was imported from; empty: the store itself
+    target: str = ""  # new folder to write to
+    in_place: bool = False  # change the source itself: it is exchanged for the new dataset in one step
+    format: str = "columns"  # a dataset with columns; or one file: progress, weights (LeRobot), rlinf
+    prefix: str = ""  # of the columns' names
+    tag: str = "foresight"  # of rlinf: meta/advantages_TAG.parquet
+
+    def __post_init__(self) -> None:
+        require_one_of(self, format=("columns", "progress", "weights", "rlinf"))
+        if self.labels and bool(self.target) == self.in_place:
+            raise ValueError("ExportConfig: labels need target=FOLDER, or in_place=true to change the source itself")
+        if not self.labels and (self.target or self.in_place or self.source):
+            raise ValueError("ExportConfig: nothing to write; name the labels: labels=STORE/labels/FILE.parquet")
 
 
 @dataclass
 class LabelConfig:
-    """`foresight label STORE value=FOLDER`."""
+    """`foresight label STORE value=VALUE`."""
 
     stores: list[str] = field(default_factory=list)  # folders of episode stores
-    value: str = MISSING  # folder of a trained value, or clock, random, progress, oracle
+    valuefn: Any = MISSING  # a folder, a hub id, or the name of one that is not trained; value= is the same
     image_size: list[int] = field(default_factory=list)  # [H,W] pixels at which pictures are read; empty: as stored
+    seed: int = 0  # of a value that draws numbers
     device: str = "cpu"
 
     def __post_init__(self) -> None:
         require_pixels(self, self.image_size)
         if not self.stores:
             raise ValueError("stores=[]: name at least one episode store, for example foresight label STORE")
+
+
+@dataclass
+class AdvantageCommandConfig:
+    """`foresight advantage STORE method=awr`."""
+
+    store: str = MISSING  # folder of an episode store
+    method: str = MISSING  # awr, recap, filtered_bc, success_filtered_bc, bc, ..., or module:function
+    labels: str = ""  # file of values; empty: the only one in STORE/labels
+    labeller: ExtractionConfig = MISSING  # how values become weights and indicators: tiny, paper
 
 
 @dataclass

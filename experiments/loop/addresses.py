@@ -19,11 +19,13 @@ LATER: dict[str, dict[str, Any]] = {
     "TaskConfig": {"gripper": ""},
     "CollectConfig": {"store": ""},
     "AgentConfig": {"pixels": False},
-    "FlowConfig": {"weighting": "loss"},
-    "Pi05Config": {"weighting": "loss"},
-    "VideoVlaConfig": {"weighting": "loss"},
-    "ViVaConfig": {"format": 1, "proprio_swap": 0.0},
-    "WVMConfig": {"format": 1},
+    "FlowConfig": {"weighting": "loss", "init": ""},
+    "Pi05Config": {"weighting": "loss", "init": ""},
+    "VideoVlaConfig": {"weighting": "loss", "init": ""},
+    "ViVaConfig": {"format": 1, "proprio_swap": 0.0, "init": ""},
+    "WVMConfig": {"format": 1, "init": ""},
+    "DistributionalConfig": {"init": ""},
+    "LatentsConfig": {"init": ""},
     "OracleConfig": {"format": 1},
 }
 """By settings class: those that came later, and what they were before; `digest` leaves them out where they still are.
@@ -32,7 +34,8 @@ LATER: dict[str, dict[str, Any]] = {
 """
 
 _OF_KEY = {"training": "TrainerConfig", "encoder": "GemmaShape", "task": "TaskConfig", "agent": "AgentConfig"} | {
-    "collect": "CollectConfig"
+    "collect": "CollectConfig",
+    "latents": "LatentsConfig",
 }
 
 

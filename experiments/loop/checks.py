@@ -7,6 +7,7 @@ from typing import Any
 
 from agents.registry import METHODS, POLICIES
 from episodes import seeds
+from experiments.loop.applied import check_applied
 from experiments.loop.schemas import RecapSimConfig
 from valuefns.registry import VALUES, reads_latents
 
@@ -46,6 +47,7 @@ def check_common(settings: RecapSimConfig) -> None:
     scale = getattr(settings.valuefn, "exposed_scale", "viva")
     if scale != "viva":
         raise ValueError(f"valuefn.scale={scale}: advantages are computed in ViVa's scale; use valuefn.scale=viva")
+    check_applied(settings.valuefn, settings.task)
     check_device(settings.device)
     _check_environment(settings)
 

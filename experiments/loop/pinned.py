@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
-from networks.hub import locate
+from agents.registry import POLICIES
+from networks.hub import Found, find_model, locate
+from networks.saved import found_policy, found_value
 from networks.settings import LatentsConfig
 from valuefns.registry import reads_latents
+from valuefns.settings import SavedConfig
 
 NAMED = {
     "checkpoint": "revision",
@@ -56,5 +59,25 @@ def _pinned(value: Any, where: str, facts: Facts, known: Mapping[str, dict[str, 
             wanted = before["commit"]
         facts[place] = locate(source, wanted, what=place).facts()
         changes[revision] = facts[place].get("commit", getattr(value, revision))
+    for name in ("init", *(("folder",) if isinstance(value, SavedConfig) else ())):
+        if name in names and (source := getattr(value, name)):
+            find = found_policy if isinstance(value, tuple(POLICIES.own.values())) else found_value
+            find = find_model if isinstance(value, LatentsConfig) else find
+            changes[name] = _saved(source, f"{where}.{name}".lstrip("."), facts, known, find)
     changes = {k: v for k, v in changes.items() if v is not getattr(value, k)}
     return replace(value, **changes) if changes else value
+
+
+def _saved(
+    source: str, place: str, facts: Facts, known: Mapping[str, dict[str, str]], find: Callable[[str, str], Found]
+) -> str:
+    """A saved model with what it holds now, or held when the run began: FOLDER@CONTENT, owner/name@COMMIT."""
+    before = known.get(place, {})
+    name = source.partition("@")[0]
+    if before.get("commit") and before.get("source") == name:
+        source = f"{name}@{before['commit']}"
+    elif before.get("content") and "@" not in source:
+        source = f"{source}@{before['content']}"
+    found = find(source, place)
+    facts[place] = found.facts()
+    return found.reference

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from agents.summary import summarise
 from episodes.workers import map_jobs
 from experiments.loop import schemas
+from experiments.loop.applied import said_of_applied
 from experiments.loop.checks import check
 from experiments.loop.pinned import pin
 from experiments.loop.results import sentence, table, write_results
@@ -33,6 +34,8 @@ def run_all(config: DictConfig) -> Path:
         steps = sum(row["length"] for row in store.index)
         print(f"  {len(store)} episodes, {steps} steps, {successes} succeed ({store.path})", flush=True)
     with run.stage("value"):
+        if told := said_of_applied(settings.valuefn, store):
+            print(f"  {told}", flush=True)
         values, place = score(settings, store, settings.valuefn, workers=settings.workers)
     with run.stage("labels"):
         shares = report_labels(settings, store, values, settings.methods)

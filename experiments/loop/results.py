@@ -18,6 +18,7 @@ from episodes.intervals import paired_bootstrap
 from episodes.labels import Labels
 from episodes.store import EpisodeStore
 from experiments.bench.sight import make_pairs, measure_sight
+from experiments.loop.applied import said_of_applied
 from experiments.loop.run_folder import RunFolder, write_json
 from experiments.loop.schemas import RecapSimConfig
 from experiments.loop.value_report import episode_facts, value_metrics, write_frames
@@ -42,6 +43,8 @@ def write_results(
     write_frames(run.path / "frames.parquet", facts, values, made)
     metrics = value_metrics(facts, values)
     held_out = "by models that had not seen the episode" if settings.folds > 1 else "on the episodes it was fitted on"
+    if told := said_of_applied(settings.valuefn, store):
+        held_out = f"by a saved value: {told}"
     write_json(
         run.path / "value_metrics.json",
         {

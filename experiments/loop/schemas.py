@@ -20,7 +20,7 @@ from envs.takeover import TakeoverConfig
 from episodes import seeds
 from episodes.settings import require, require_one_of
 from episodes.types import MAX_PIXELS
-from experiments.data.schemas import require_pixels
+from experiments.data.schemas import AdvantageCommandConfig, LabelConfig, require_pixels
 from experiments.studies.arms import TOKENS
 from networks.settings import LatentsConfig
 from valuefns.gvl.settings import GVLConfig
@@ -128,13 +128,14 @@ class TrainConfig(RecapSimConfig):
 
     store: str = MISSING  # folder of an episode store
     out: str = MISSING  # folder to train in and save to
-    part: str = "value"  # value or policy
+    part: str = "value"  # value, policy or latents
+    init: str = ""  # folder or hub id (owner/name[@revision]) of a saved one whose weights the part starts from
     labels: str = ""  # file of labels a policy learns from; empty: behaviour cloning of every step
     image_size: list[int] = field(default_factory=list)  # read pictures at [H, W], padded; empty: as stored
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_one_of(self, part=("value", "policy"))
+        require_one_of(self, part=("value", "policy", "latents"))
         require_pixels(self, self.image_size)
 
 
@@ -345,6 +346,8 @@ def register() -> None:
     store.store("train_schema", TrainConfig)
     store.store("method_study_schema", MethodStudyConfig)
     store.store("rank_datasets_schema", RankDatasetsConfig)
+    store.store("label_schema", LabelConfig)
+    store.store("advantage_schema", AdvantageCommandConfig)
     store.store("propose_segments_schema", ProposeSegmentsConfig)
     store.store("reward_shaping_schema", ShapingStudyConfig)
     store.store("agent_schema", AgentConfig, group="agent")

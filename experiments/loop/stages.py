@@ -149,8 +149,13 @@ def _given(settings: RecapSimConfig) -> EpisodeStore:
     return store
 
 
-def fit_latents(settings: RecapSimConfig, store: Episodes) -> LatentsConfig:
-    """Fit the latent encoder on the unlabelled frames, once per (frames, settings); a published one is ready."""
+def fit_latents(settings: RecapSimConfig, store: Episodes, valuefn: Any = None) -> LatentsConfig:
+    """Fit the latent encoder on the unlabelled frames, once per (frames, settings); a published one is ready.
+
+    So is that of the saved value whose weights `valuefn` starts from.
+    """
+    if getattr(valuefn, "init", ""):
+        return settings.latents  # `make_value` takes the saved value's
     encoder = LatentEncoder(settings.latents)
     if encoder.fitted:
         return settings.latents
@@ -189,7 +194,7 @@ def score(
     settings: RecapSimConfig, store: Episodes, valuefn: Any, folder: Path | None = None, workers: int = 1
 ) -> tuple[list[np.ndarray], Path]:
     """Return the cross-fitted values of every episode and the folder of the fold models (kept in the cache)."""
-    latents = fit_latents(settings, store) if reads_latents(valuefn) else settings.latents
+    latents = fit_latents(settings, store, valuefn) if reads_latents(valuefn) else settings.latents
     key = digest(CACHE_FORMAT, store.content_hash, valuefn, settings.latents, settings.folds, settings.seed)
     place = folder or Path(settings.cache) / "values" / key
 

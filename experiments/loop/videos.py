@@ -22,7 +22,9 @@ from experiments.loop.stages import evaluation_seeds, make_actor, make_env
 from experiments.report.facts import wrong
 from experiments.report.video import axis_limits, draw_video
 from networks.saved import find_policy
-from valuefns.make import load_value
+from valuefns.make import load_value, make_value
+from valuefns.protocol import ValueFunction
+from valuefns.settings import SavedConfig
 
 SIZE = 256  # pixels, for people; models see task.image_size
 
@@ -56,9 +58,9 @@ def draw_run_videos(
     and pictures of SIZE pixels where the episode can be replayed exactly.
     """
     scenes = []
-    learned = sorted(value_folder.glob("fold-*/config.json"))
-    if learned and settings.videos // 2:
-        scenes += _policies(run, settings, learned[0].parent, ranking)
+    value = _value(settings, value_folder) if settings.videos // 2 else None
+    if value is not None:
+        scenes += _policies(run, settings, value, ranking)
     scenes += _demonstrations(settings, store, values, facts)
     if scenes:
         curves = [curve for scene in scenes for curve in (scene.value, scene.truth) if curve is not None]
@@ -72,8 +74,15 @@ def draw_run_videos(
     write_json(run / "videos" / "index.json", rows)
 
 
-def _policies(run: Path, settings: RecapSimConfig, value_folder: Path, ranking: Sequence[str]) -> list[_Scene]:
-    value = load_value(value_folder, settings.device, settings.valuefn.name)
+def _value(settings: RecapSimConfig, value_folder: Path) -> ValueFunction | None:
+    """The value that rollouts are shown with: the first fold's, or the saved one that the run was given."""
+    if isinstance(settings.valuefn, SavedConfig):
+        return make_value(settings.valuefn, settings.latents, settings.seed, settings.device)
+    learned = sorted(value_folder.glob("fold-*/config.json"))
+    return load_value(learned[0].parent, settings.device, settings.valuefn.name) if learned else None
+
+
+def _policies(run: Path, settings: RecapSimConfig, value: ValueFunction, ranking: Sequence[str]) -> list[_Scene]:
     env = make_env(settings.task, settings.evaluation.max_steps)
     scenes = []
     for place, arm in enumerate(ranking):
@@ -93,6 +102,8 @@ def _demonstrations(
 ) -> list[_Scene]:
     scenes = []
     unseen = "a model that has not seen it" if settings.folds > 1 else "the model that was fitted on it, too"
+    if isinstance(settings.valuefn, SavedConfig):
+        unseen = "the saved value that the run was given"
     for i in _different_variants(facts, settings.videos - settings.videos // 2):
         episode, variant = store[i], facts[i]["variant"]
         said = f"It {_ending(episode)}. Blue: value of {unseen}; thin: the oracle return."

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -10,12 +12,13 @@ from agents.extraction import bc
 from agents.make import make_policy
 from episodes.labels import Labels
 from episodes.store import EpisodeStore
+from episodes.windows import DecodedCache
 from experiments.data.schemas import pair
 from experiments.loop.checks import check_device
 from experiments.loop.pinned import pin
 from experiments.loop.run_folder import environment, write_json
 from experiments.loop.schemas import TrainConfig
-from networks.latents import require_size
+from networks.latents import LatentEncoder, require_size
 from valuefns.make import make_value
 from valuefns.registry import reads_latents
 
@@ -34,7 +37,9 @@ def run_all(config: DictConfig) -> None:
     accelerator = Accelerator(cpu=settings.device == "cpu")  # first: it gives each process its GPU
     try:
         store = EpisodeStore.open(Path(settings.store), image_size=pair(settings.image_size))
-        part = settings.valuefn if settings.part == "value" else settings.policy
+        part = {"value": settings.valuefn, "policy": settings.policy, "latents": settings.latents}[settings.part]
+        if settings.init:
+            part = started(part, settings.part, settings.init)
         latents = settings.latents if settings.part == "value" and reads_latents(part) else None
         if latents is not None:
             require_size(store.spec.image_size)
@@ -42,7 +47,10 @@ def run_all(config: DictConfig) -> None:
         if accelerator.is_main_process:
             facts = environment(settings.device) | {"processes": accelerator.num_processes, "checkpoints": checkpoints}
             write_json(out / "environment.json", facts)
-        if settings.part == "value":
+        if settings.part == "latents":
+            data = DecodedCache(store, Path(settings.cache) / "decoded")
+            LatentEncoder(part).fit(data.images, settings.seed, settings.device, out).save(out)
+        elif settings.part == "value":
             value = make_value(part, latents or settings.latents, settings.seed, settings.device)
             value.fit(store, out).save(out)  # latents that are not published are fitted by all processes together
         else:
@@ -54,6 +62,13 @@ def run_all(config: DictConfig) -> None:
             print(f"{out}: trained on {accelerator.num_processes} processes", flush=True)
     finally:
         accelerator.end_training()
+
+
+def started(part: Any, kind: str, init: str) -> Any:
+    """The settings of a part whose training starts from the saved weights `init`."""
+    if not hasattr(part, "init"):
+        raise ValueError(f"init={init}: {kind}={part.name} has no weights that training could start from; leave it out")
+    return replace(part, init=init)
 
 
 def _pinned(part, latents):  # type: ignore[no-untyped-def]

@@ -122,5 +122,5 @@ def test_the_command_says_in_one_line_what_it_cannot_report(tmp_path: Path) -> N
     with pytest.raises(SystemExit, match=r"scale=recap: its values lie in \[-1, 0\], these around"):
         foresight("labels", made.path)
     write_json(head, read_json(head, dict, "") | {"scale": "log"})
-    with pytest.raises(SystemExit, match=r"scale='log'; choose viva or recap"):
+    with pytest.raises(SystemExit, match="values of the scale 'log'"):
         foresight("labels", made.path)

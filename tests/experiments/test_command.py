@@ -64,8 +64,8 @@ def test_every_example_in_a_docstring_is_one_the_command_takes() -> None:
         (["recap", "--seed", "3"], "recap: --seed: settings are key=value; write seed=VALUE"),
         (["recap", "lift"], "recap: lift: settings are key=value"),
         (["recap", "valuefn.gamma=1"], "recap: valuefn.gamma: no setting of recap"),
-        (["label"], "label: value is not given"),
-        (["label", "a", "value=b", "devise=cuda"], "label: devise: no setting of label; did you mean device?"),
+        (["label", "a"], "label: valuefn is not given"),
+        (["label", "a", "value=clock", "devise=cuda"], "label: devise: no setting of label; did you mean device?"),
         (["import", "a", "target=b", "hz=3,5"], "import: hz=3,5: one value at a time; a list is hz=[a,b]"),
         (["import", "a", "b"], "import: b: one word may stand without its key, the source; write KEY=b"),
         (["import", "a", "target=b", "-m"], "import: -m: this command runs once"),
@@ -80,9 +80,9 @@ def test_a_wrong_word_is_one_line(words: list[str], said: str) -> None:
 
 
 def test_operands_and_odd_values_are_read() -> None:
-    label = settings_of("label", "a b/c", "it's", "value=x")
-    assert label.stores == ["a b/c", "it's"] and label.value == "x"
-    assert settings_of("label", "stores=[a,b]", "value=x").stores == ["a", "b"]
+    label = settings_of("label", "a b/c", "it's", "value=x/y")
+    assert label.stores == ["a b/c", "it's"] and label.valuefn.folder == "x/y"
+    assert settings_of("label", "stores=[a,b]", "value=clock").stores == ["a", "b"]
     given = settings_of(
         "import", "s", "target=t", "success=@done>0.5", "instruction=lift, then place", "image_size=[96,96]"
     )

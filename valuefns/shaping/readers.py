@@ -167,7 +167,7 @@ def require_fit(value: ValueFunction, spec: EnvSpec, every: int) -> None:
 
 def freeze(value: ValueFunction) -> None:
     """Put the value's networks into inference for good: no gradients, no dropout."""
-    for part in vars(value).values():
+    for part in value.networks().values():
         if hasattr(part, "requires_grad_") and hasattr(part, "eval"):
             part.eval()
             part.requires_grad_(False)
@@ -177,6 +177,5 @@ def version_of(value: ValueFunction) -> str:
     """SHA-256 over the tensors of the value's networks, 16 hexadecimal digits: which checkpoint made a reward."""
     from networks.checkpoint import content_sha256  # loads torch
 
-    parts = {name: part for name, part in vars(value).items() if hasattr(part, "state_dict")}
-    tensors = {f"{name}.{key}": t for name, part in parts.items() for key, t in part.state_dict().items()}
+    tensors = {f"{name}.{key}": t for name, part in value.networks().items() for key, t in part.state_dict().items()}
     return content_sha256(tensors, value.name)[:16]

@@ -21,7 +21,7 @@ from experiments.loop.schemas import ShapingStudyConfig
 from experiments.studies.engine import plain
 from experiments.studies.shaping.levels import levels
 from experiments.studies.shaping.rewards import ARMS, Reward, shaping
-from experiments.studies.shaping.value import ShapingValue, held_level
+from experiments.studies.shaping.value import ShapingValue, applied_value, held_level
 from valuefns.shaping.readers import ClockReader, InfoReader, Reader, ShuffledReader
 from valuefns.shaping.terms import Shaper
 
@@ -88,10 +88,8 @@ def _training_env(settings: ShapingStudyConfig, arm: Reward, every: int, termina
 
 
 def _source(job: ShapingJob, arm: Reward) -> Any:
-    from valuefns.make import load_value
-
     if arm.source == "value":
-        return load_value(Path(job.value.folder), job.settings.device, job.settings.valuefn.name)
+        return applied_value(job.settings, job.value.folder)
     readers: dict[str, Reader] = {
         "": InfoReader(), "progress": InfoReader(), "dense": InfoReader("dense"),
         "clock": ClockReader(job.settings.agent.max_steps), "shuffled": ShuffledReader(job.value.pool, job.seed),
@@ -147,10 +145,9 @@ def _final_trials(job: ShapingJob, agent: Any) -> tuple[list[dict[str, Any]], di
     """Every final trial, what the simulator says and what the value that looks at it; and the `levels` of them all."""
     from agents.sb3 import SB3Actor
     from envs.rollout import Trial, rollout
-    from valuefns.make import load_value
 
     settings, evaluation = job.settings, job.settings.evaluation
-    value = load_value(Path(job.value.folder), settings.device, settings.valuefn.name)
+    value = applied_value(settings, job.value.folder)
     env = make_agent_env(settings, images=True)
     pool = seed_ranges.EVAL if evaluation.split == "eval" else seed_ranges.TUNE
     trials = [Trial(s) for s in pool[evaluation.first : evaluation.first + evaluation.trials]]

@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from episodes import seeds
 from experiments.loop.checks import check_common, check_device
+from experiments.loop.pinned import pin
 from experiments.loop.schemas import ShapingStudyConfig
 from experiments.studies.engine import Cell, make, missing, one_writer, say_found
 from experiments.studies.shaping.cell import ShapingJob, algorithm_of, cell_name, identity, run_cell, task_of
@@ -21,6 +22,7 @@ def run_all(config: DictConfig) -> None:
     """Run the missing cells of one task and algorithm, then rebuild the tables of all."""
     settings = OmegaConf.to_object(config)
     assert isinstance(settings, ShapingStudyConfig)
+    settings, _ = pin(settings)
     check(settings)
     folder = Path(settings.study.results)
     value = prepare_value(settings)

@@ -18,9 +18,12 @@ from experiments.loop.run_folder import read_json, write_json
 from experiments.loop.schemas import RecapSimConfig, ShapingStudyConfig
 from experiments.loop.stages import CACHE_FORMAT, collect, fit_latents
 from experiments.studies.shaping.levels import BINS, levels
-from valuefns.make import make_value
+from valuefns.make import load_value, make_value
+from valuefns.protocol import ValueFunction
+from valuefns.settings import SavedConfig
 from valuefns.shaping.readers import version_of
 from valuefns.shaping.terms import matched
+from valuefns.trained_on import seen_episodes
 
 HELD_OUT = 5  # every fifth demonstration is not trained on: scale and threshold come from these
 
@@ -67,10 +70,14 @@ def _kept(place: Path) -> ShapingValue:
 
 def _train(settings: RecapSimConfig, store: EpisodeStore, place: Path) -> None:
     held = range(0, len(store), HELD_OUT)
-    latents = fit_latents(settings, store)
+    latents = fit_latents(settings, store, settings.valuefn)
     value = make_value(settings.valuefn, latents, settings.seed, settings.device)
     value.fit(store.select([i for i in range(len(store)) if i % HELD_OUT]), place / "training")
     value.save(place / "value")
+    if seen := seen_episodes(getattr(value, "trained_on", None), store.select(held)):
+        print(
+            f"  WARNING: the value's scale comes from {len(held)} demonstrations; it was trained on {len(seen)} of them"
+        )
     episodes = [store[i] for i in held]
     values, success = [value.score(e) for e in episodes], np.array([e.success for e in episodes])
     low, high = matched([v[0] for v in values], [v[-1] for v, s in zip(values, success, strict=True) if s])
@@ -84,6 +91,13 @@ def _train(settings: RecapSimConfig, store: EpisodeStore, place: Path) -> None:
         "held_out": levels(values, [e.progress for e in episodes]),
     }  # fmt: skip
     write_json(place / "facts.json", facts)
+
+
+def applied_value(settings: ShapingStudyConfig, folder: str) -> ValueFunction:
+    """The value that a study reads: the one trained for it, or the saved one that it is given."""
+    if isinstance(settings.valuefn, SavedConfig):
+        return make_value(settings.valuefn, settings.latents, settings.seed, settings.device)
+    return load_value(Path(folder), settings.device, settings.valuefn.name)
 
 
 def held_level(values: npt.NDArray[np.floating], frames: int) -> float:
