@@ -39,7 +39,7 @@ def started_latents(config: Any, latents: LatentsConfig) -> LatentsConfig:
 
 
 def load_value(folder: str | Path, device: str = "cpu", kind: Any = "") -> ValueFunction:
-    """Load a learned value function from the folder it was saved in, from a run, or from the hub (owner/name[@revision]).
+    """Load a learned value function from its folder, from a run, or from the hub (owner/name[@revision]).
 
     folder: the value's own; a run's, or one of runs (the newest run), which gives its first fold's value.
     kind: its name, where the caller knows it. Without one the folder says, and then only a registered name will do:

@@ -211,7 +211,7 @@ def test_files_beside_a_dataset(dataset: tuple[Path, EpisodeStore], tmp_path: Pa
         (["labels=L", "target=T", "in_place=true"], "labels need target=FOLDER"),
         (["target=T"], "nothing to write; name the labels"),
         (["labels=L", "target=T", "format=csv"], "format='csv'; choose columns"),
-        (["labels=L", "target=T", "tag=../x", "format=rlinf"], "tag='../x'; use letters"),
+        (["labels=L", "target=T", "tag=../x", "format=rlinf"], "tag='../x': use letters"),
         (["labels=L", "target=T", "source=none"], "none/meta/info.json"),
         (["labels=L", "target=T", "source=OTHER"], "episode 0 has 5 rows, the store's episode 0 has"),
         (["labels=L", "target=T", "source=OLD"], "is 'v2.1', expected v3.0"),
