@@ -10,6 +10,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from traitlets.config import Config
 
 from tests import ROOT
 
@@ -41,7 +42,9 @@ def test_it_runs(path: Path, place: Path) -> None:
             names = [name for name in SMALL if f"{name} =" in cell.source]
             cell.source = "\n".join(f"{name} = {SMALL[name]!r}" for name in names)
         cell.source = cell.source.replace("range(20)", "range(2)")
-    NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(place)}}).execute()
+    local = Config(KernelManager={"transport": "ipc"})  # no port is opened
+    where = {"metadata": {"path": str(place)}}
+    NotebookClient(notebook, timeout=600, kernel_name="python3", resources=where, config=local).execute()
     assert not [out for cell in notebook.cells for out in cell.get("outputs", ()) if out.output_type == "error"]
 
 
