@@ -17,7 +17,7 @@ from experiments.report.svg import BLUE, GREEN, INK, MUTED, ORANGE, PURPLE, RED,
 
 PICTURES = 8  # above the curves
 COLOURS = (BLUE, RED, PURPLE, GREEN, ORANGE)  # segments are shaded in some of them: the first two differ most
-KINDS = (".png", ".svg", ".pdf", ".mp4")
+KINDS = (".png", ".svg", ".pdf", ".mp4", ".gif")
 
 
 def plot_value(
@@ -31,8 +31,8 @@ def plot_value(
     """Draw the value of every frame of an episode under its pictures into the file `out`, and return its path.
 
     values: (T + 1,), or (T,) without the final observation's; several as {name: array}, on one axis. truth: in the
-    same units, drawn thin. camera: whose pictures (default: the first). out: .png, .svg, .pdf, or .mp4 for a video of
-    every camera with the first value growing below. ValueError: another length, an unknown camera or kind of file.
+    same units, drawn thin. camera: whose pictures (default: the first). out: .png, .svg, .pdf; or .mp4 or .gif, a video
+    of every camera with the first value growing below. ValueError: another length, an unknown camera or kind of file.
     """
     out, T = Path(out), len(episode)
     named = dict(values) if isinstance(values, Mapping) else {"value": values}
@@ -44,7 +44,7 @@ def plot_value(
     if camera and camera not in episode.images:
         raise ValueError(f"plot_value: no camera {camera!r}; the episode has {', '.join(episode.images)}")
     thin = None if truth is None else _curve(truth, T, "truth")
-    if out.suffix == ".mp4":
+    if out.suffix in (".mp4", ".gif"):
         from experiments.report.video import draw_video
 
         first, curve = next(iter(curves.items()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from episodes.files import atomic
 from episodes.types import SEGMENTS
 from experiments.report.svg import SEGMENT_COLOURS
 
+COLOURS, REST = 128, 1500  # of a gif: its palette, and milliseconds on the last picture
 CAMERA, GAP, TITLE, CURVE, STRIP = 256, 4, 26, 108, 8  # pixels
 PAGE, INK, MUTED, RULE, BLUE = "#ffffff", "#1b1d21", "#6b7079", "#d5d8dd", "#0173b2"
 LEFT, RIGHT = 34, 58  # margins of the curve: axis labels, the current value
@@ -28,7 +29,7 @@ def draw_video(
     segments: npt.NDArray[np.integer] | Sequence[str] | None = None,
     limits: tuple[float, float] | None = None,
 ) -> Path:
-    """Write an episode as an mp4 (H.264, yuv420p): cameras, and below them the value up to now and, thin, the truth.
+    """Write an episode as an mp4 (H.264, yuv420p) or gif: cameras, below them the value up to now and, thin, the truth.
 
     frames uint8 (T, H, W, 3), or one such array per camera; value (T,) on any scale; truth (T,) on the same scale, NaN
     where unknown; segments (T,) names or indices of SEGMENTS, a strip in the report's colours; fps frames per second;
@@ -55,7 +56,11 @@ def draw_video(
     width += width % 2  # yuv420p halves both sides
     canvas, x, y = _background(width, value, truth, title, segments, limits)
     with atomic(path) as beside:
-        _encode(beside, canvas, cameras, widths, value, x, y, fps)
+        pictures = _pictures(canvas, cameras, widths, value, x, y)
+        if Path(path).suffix == ".gif":
+            _animate(beside, pictures, fps)
+        else:
+            _encode(beside, pictures, canvas.size, fps)
     return Path(path)
 
 
@@ -129,40 +134,54 @@ def _curve(
             draw.line(points, colour, width, joint="curve")
 
 
-def _encode(
-    path: Path,
+def _pictures(
     canvas: Image.Image,
     cameras: list[npt.NDArray[np.uint8]],
     widths: list[int],
     value: npt.NDArray[np.float64],
     x: npt.NDArray[np.float64],
     y: npt.NDArray[np.float64],
-    fps: float,
-) -> None:
+) -> Iterator[Image.Image]:
+    """The frames of the video: the cameras, and the value up to now."""
+    left = (canvas.width - sum(widths) - GAP * (len(widths) - 1)) // 2
+    number = _font(15)
+    for t in range(len(value)):
+        picture = canvas.copy()
+        at = left
+        for camera, width in zip(cameras, widths, strict=True):
+            picture.paste(Image.fromarray(camera[t]).resize((width, CAMERA), Image.Resampling.LANCZOS), (at, TITLE))
+            at += width + GAP
+        draw = ImageDraw.Draw(picture)
+        draw.line((x[t], TITLE + CAMERA + 8, x[t], TITLE + CAMERA + CURVE - 4), MUTED)
+        _curve(draw, x[: t + 1], y[: t + 1], BLUE, 3)
+        if np.isfinite(y[t]):
+            draw.ellipse((x[t] - 4, y[t] - 4, x[t] + 4, y[t] + 4), fill=BLUE)
+        said = f"{value[t]:.2f}" if np.isfinite(value[t]) else "-"  # its font has no dash
+        draw.text((canvas.width - RIGHT + 12, TITLE + CAMERA + CURVE // 2), said, BLUE, number, anchor="lm")
+        yield picture
+
+
+def _encode(path: Path, pictures: Iterator[Image.Image], size: tuple[int, int], fps: float) -> None:
+    """Write an mp4 of pictures (width, height)."""
     from fractions import Fraction
 
     import av
 
-    left = (canvas.width - sum(widths) - GAP * (len(widths) - 1)) // 2
-    number = _font(15)
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000))
-        stream.width, stream.height, stream.pix_fmt = canvas.width, canvas.height, "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
         stream.options = {"crf": "23", "preset": "veryfast"}
-        for t in range(len(value)):
-            picture = canvas.copy()
-            at = left
-            for camera, width in zip(cameras, widths, strict=True):
-                picture.paste(Image.fromarray(camera[t]).resize((width, CAMERA), Image.Resampling.LANCZOS), (at, TITLE))
-                at += width + GAP
-            draw = ImageDraw.Draw(picture)
-            draw.line((x[t], TITLE + CAMERA + 8, x[t], TITLE + CAMERA + CURVE - 4), MUTED)
-            _curve(draw, x[: t + 1], y[: t + 1], BLUE, 3)
-            if np.isfinite(y[t]):
-                draw.ellipse((x[t] - 4, y[t] - 4, x[t] + 4, y[t] + 4), fill=BLUE)
-            said = f"{value[t]:.2f}" if np.isfinite(value[t]) else "-"  # its font has no dash
-            draw.text((canvas.width - RIGHT + 12, TITLE + CAMERA + CURVE // 2), said, BLUE, number, anchor="lm")
+        for picture in pictures:
             for packet in stream.encode(av.VideoFrame.from_image(picture)):
                 container.mux(packet)
         for packet in stream.encode():
             container.mux(packet)
+
+
+def _animate(path: Path, pictures: Iterator[Image.Image], fps: float) -> None:
+    """Write a looping gif of pictures that rests on the last one; one palette for all: nothing flickers."""
+    frames = list(pictures)
+    palette = frames[len(frames) // 2].quantize(COLOURS, Image.Quantize.MEDIANCUT)
+    first, *others = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+    times = [*[round(1000 / fps)] * len(others), REST]
+    first.save(path, "GIF", save_all=True, append_images=others, duration=times, loop=0, optimize=True)
