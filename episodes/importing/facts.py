@@ -20,7 +20,7 @@ SUCCESS = ("next.success", "is_success", "success", "is_episode_successful", "ep
 
 _NUMBER = r"-?(?:\d+\.?\d*|\.\d+)(?:e-?\d+)?"
 _RULE = re.compile(rf"@(?P<name>[^<>=]+?)\s*(?:(?P<sign>>=|<=|>|<)\s*(?P<number>{_NUMBER}))?")
-_YES, _NO = ("yes", "true", "1", "success"), ("no", "false", "0", "failure")
+_YES, _NO = ("yes", "true", "1", "1.0", "success"), ("no", "false", "0", "0.0", "failure")
 Column = Callable[[str], Any]
 """name -> the values of one episode (an array, one value, or None where the source has no such column)."""
 
@@ -45,14 +45,18 @@ def _outcome(text: str) -> bool:
 
 def _read(path: Path, name: str, convert: Callable[[str], Any]) -> dict[int, Any]:
     with reading_source(path, otherwise="csv"):
-        table = csv.DictReader(io.StringIO(read_text(path), newline=""))
+        text = read_text(path)
+        first = text.partition("\n")[0]
+        between = max(",;\t", key=first.count)  # spreadsheets write what their country separates by
+        table = csv.DictReader(io.StringIO(text, newline=""), delimiter=between)
+        table.fieldnames = [field.strip().lower() for field in table.fieldnames or ()]
         if not {"episode", name} <= set(table.fieldnames or ()):
             raise Fault("csv", f"its first line is {said(table.fieldnames or ())}, episode and {name} are needed")
         found: dict[int, Any] = {}
         for row in table:
-            if not (row["episode"] or "").strip().isdecimal() or row[name] is None:
+            if not re.fullmatch(r"\d+(\.0*)?", (row["episode"] or "").strip()) or row[name] is None:
                 raise Fault("csv", f"line {table.line_num} has no episode number or no {name}")
-            number = int(row["episode"])
+            number = int(row["episode"].partition(".")[0])
             if number in found:
                 raise Fault("csv", f"episode {number} stands in it twice")
             found[number] = convert(row[name])

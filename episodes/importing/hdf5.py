@@ -20,6 +20,10 @@ _TRIAL = Path(__file__).with_name("hdf5_trial.py")
 
 def require_readable(path: Path) -> None:
     """Read the whole file once in another process; a Fault where HDF5's library crashes on it or does not come back."""
+    import h5py
+
+    if not h5py.is_hdf5(path):
+        raise Fault("format", "is no HDF5 file")
     command = [sys.executable, "-P", str(_TRIAL), str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None

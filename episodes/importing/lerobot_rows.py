@@ -118,6 +118,9 @@ def scalars(table: pa.Table, name: str) -> npt.NDArray[np.float64]:
     return values
 
 
+_UNITS = {"milliseconds": 1e3, "microseconds": 1e6, "nanoseconds": 1e9}
+
+
 def require_clock(at: npt.NDArray[np.float64], fps: float, tolerance: float) -> None:
     """A Fault where timestamps (T,) in seconds lie further than a share of a frame from frame / fps; it says why."""
     frame = np.arange(len(at))
@@ -130,6 +133,9 @@ def require_clock(at: npt.NDArray[np.float64], fps: float, tolerance: float) -> 
         raise Fault("late", f"timestamps begin at {at[0]:g} s, not at 0")
     rate = (len(at) - 1) / (at[-1] - at[0])
     if (np.abs((at - at[0]) * rate - frame) <= tolerance).all() and abs(at[0] * rate) <= tolerance:
+        for unit, per_second in _UNITS.items():
+            if abs(fps / rate / per_second - 1) < 0.01:
+                raise Fault("unit", f"timestamps are in {unit}")
         raise Fault("fps", f"timestamps run at {rate:.4g} Hz, info.json says {fps:g} fps")
     far = int(np.argmax(away))
     raise Fault("timestamps", f"timestamps lie {away[far]:.3g} frames from frame_index / {fps:g} fps")

@@ -20,8 +20,10 @@ PNG = b"\x89PNG\r\n\x1a\n"
 def decoded(data: bytes, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
     """RGB uint8 (H, W, 3) of PNG or JPEG bytes; grey or 16-bit pictures, another size or damage are a Fault."""
     if data.startswith(PNG):
-        if len(data) >= 26 and (data[24] == 16 or data[25] in _GREY):
-            raise Fault("not_rgb", f"a picture is {data[24]}-bit {_GREY.get(data[25], 'colour')}")
+        if len(data) >= 26 and data[25] in _GREY:
+            raise Fault("not_rgb", f"a picture is {data[24]}-bit {_GREY[data[25]]}")
+        if len(data) >= 26 and data[24] == 16:
+            raise Fault("codec", "a picture has 16 bits a colour")
         if len(data) >= 24 and struct.unpack(">II", data[16:24]) != size[::-1]:
             raise Fault("video_size", _size(struct.unpack(">II", data[16:24])[::-1], size))
         try:

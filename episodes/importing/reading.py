@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 import string
@@ -104,8 +105,9 @@ def _fault(error: Exception, otherwise: str) -> Fault | None:
 
 
 def read_text(path: Path) -> str:
-    """The text of a file in UTF-8, with or without a byte-order mark."""
-    return path.read_text(encoding="utf-8-sig")
+    """The text of a file in UTF-8, with or without a byte-order mark, or in UTF-16 with one."""
+    data = path.read_bytes()
+    return data.decode("utf-16" if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig")
 
 
 def read_json(path: Path, root: Path) -> dict[str, Any]:

@@ -38,7 +38,10 @@ REMEDIES: dict[str, str] = {
         "store its pictures as uint8 (T, H, W, 3), 0..255, or leave that camera out: name the others with "
         "cameras=[NAME,NAME]"
     ),
-    "codec": "convert the pictures to PNG or JPEG, or leave that camera out: name the others with cameras=[NAME,NAME]",
+    "codec": (
+        "convert the pictures to PNG or JPEG of 8 bits a colour, or leave that camera out: name the others with "
+        "cameras=[NAME,NAME]"
+    ),
     "sizes": "choose cameras of one size with cameras=[NAME,NAME], or fit all to one with image_size=[H,W]",
     "no_pictures": "import a dataset that was recorded with pictures",
     "raw_robosuite": (
@@ -76,6 +79,7 @@ REMEDIES: dict[str, str] = {
     "width": "correct its shape in meta/info.json, or leave the episode out with skip=[NUMBER]",
     "one_size": "fit all to one size with image_size=[H,W], or leave the episode out with skip=[NUMBER]",
     "fps": "correct fps in meta/info.json, or leave the episode out with skip=[NUMBER]",
+    "unit": "write them in seconds, or leave the episode out with skip=[NUMBER]",
     "late": "take the first timestamp of each episode from all of its own, or leave the episode out with skip=[NUMBER]",
     "clock": "leave the episode out with skip=[NUMBER]",
     "timestamps": "allow more with tolerance= (in frames), or leave the episode out with skip=[NUMBER]",

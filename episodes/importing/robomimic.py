@@ -88,7 +88,8 @@ def _first_facts(layout: Layout, file: Any, first: Any, known: Known, number: in
     """A Fault where the first demonstration does not say its outcome or instruction; other faults wait for its turn."""
     try:
         rewards = array(first, "rewards") if "rewards" in first else None
-        _facts(layout, file, first, known, number, rewards)
+        if rewards is None or len(rewards):  # an empty one says nothing of the others
+            _facts(layout, file, first, known, number, rewards)
     except Fault as fault:
         if {part.cause for part in fault.parts} <= {"success", "instruction"}:
             name = layout.demos[number].split("/")[-1]

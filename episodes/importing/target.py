@@ -51,10 +51,10 @@ def write_store(
         with EpisodeStore.create(beside, spec, encoding) as store:
             while store.append(writer.group(drafts), writer.reject) or writer.more:
                 pass
-            if writer.bad and not skip_bad:
+            if writer.bad and (not skip_bad or not len(store)):
                 raise BadEpisodes(target, writer.bad, count)
             if not len(store):
-                raise DatasetError(target, Fault("empty" if writer.bad else "no_episodes", "no episodes to import"))
+                raise DatasetError(target, Fault("no_episodes", "no episodes to import"))
     return EpisodeStore(target)
 
 

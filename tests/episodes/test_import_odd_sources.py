@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -393,3 +394,41 @@ def test_maniskills_files_of_states_name_the_tool(tmp_path: Path) -> None:
         file["traj_0/actions"], file["traj_0/obs"] = np.zeros((5, 7)), np.zeros((6, 42))
     with pytest.raises(ValueError, match=r"has no pictures: .*replay_trajectory"):
         import_dataset(tmp_path / "m.h5", tmp_path / "s", LIFT)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"episode;success\r\n0;yes\r\n1;no\r\n2;yes\r\n3;yes\r\n",
+        "episode\tsuccess\r\n0\tyes\r\n1\tno\r\n2\tyes\r\n3\tyes\r\n".encode("utf-16"),
+        b"Episode, Success\n0, Yes\n1, FALSE\n2, 1\n3, true\n",
+        b"episode,success\n0.0,1.0\n1.0,0.0\n2.0,1.0\n3.0,1.0\n",
+    ],
+)
+def test_csv_files_as_spreadsheets_write_them(tmp_path: Path, data: bytes) -> None:
+    write_v3(tmp_path / "d", truths())
+    (tmp_path / "s.csv").write_bytes(data)
+    store = import_dataset(tmp_path / "d", tmp_path / "s", Known(success=str(tmp_path / "s.csv")))
+    assert [row["success"] for row in store.index] == [True, False, True, True]
+
+
+def test_when_every_episode_is_bad_it_is_said_why(tmp_path: Path) -> None:
+    write_v3(tmp_path / "d", truths())
+    _column(tmp_path / "d", "frame_index", lambda table: [7] * len(table))
+    with pytest.raises(BadEpisodes, match=r"4 of 4 .*frame_index is not 0\.\.4"):
+        import_dataset(tmp_path / "d", tmp_path / "s", Known(skip_bad=True))
+
+
+@pytest.mark.parametrize("source", ["meta/info.json", "data/chunk-000/file-000.parquet"])
+def test_a_file_of_another_kind_is_not_called_damaged(tmp_path: Path, source: str) -> None:
+    write_v3(tmp_path / "d", truths())
+    with pytest.raises(ValueError, match=r"is no HDF5 file; give the folder that has meta/info\.json"):
+        import_dataset(tmp_path / "d" / source, tmp_path / "s")
+
+
+def test_sixteen_bits_a_colour_are_no_depth(tmp_path: Path) -> None:
+    write_v3(tmp_path / "d", truths())
+    deep = cv2.imencode(".png", np.zeros((H, W, 3), np.uint16))[1].tobytes()
+    _column(tmp_path / "d", "observation.images.wrist", lambda t: [{"bytes": deep, "path": None}] * len(t))
+    with pytest.raises(ValueError, match="16 bits a colour; convert the pictures to PNG or JPEG of 8 bits"):
+        import_dataset(tmp_path / "d", tmp_path / "s")

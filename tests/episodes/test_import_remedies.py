@@ -204,8 +204,8 @@ CASES: dict[str, Case] = {
     "missing": Case(lambda d: (d / MP4).unlink(), remedy=_again),
     "lacks": Case(lambda d: _drop(d, "frame_index"), remedy=_again),
     "text": Case(
-        lambda d: (d / "meta/info.json").write_bytes((d / "meta/info.json").read_text().encode("utf-16")),
-        remedy=lambda d: (d / "meta/info.json").write_text((d / "meta/info.json").read_bytes().decode("utf-16")),
+        lambda d: (d / "meta/info.json").write_bytes((d / "meta/info.json").read_bytes().replace(b"so100", b"so\xe9")),
+        remedy=lambda d: (d / "meta/info.json").write_text((d / "meta/info.json").read_text("latin-1"), "utf-8"),
     ),
     "hdf5_layout": Case(lambda p: _h5(p, "data", None), LIFT, _again, hdf5=True),
     "newer": Case(lambda d: _info(d, codebase_version="v3.1"), remedy=lambda d: _info(d, codebase_version="v3.0")),
@@ -280,6 +280,10 @@ CASES: dict[str, Case] = {
         lambda d: _rows(d, "timestamp", lambda rows: [0.7 / FPS, *rows[1:]]), remedy=Known(tolerance=0.9)
     ),
     "fps": Case(lambda d: _info(d, fps=FPS * 2), remedy=lambda d: _info(d, fps=FPS)),
+    "unit": Case(
+        lambda d: _rows(d, "timestamp", lambda rows: [1000 * t for t in rows]),
+        remedy=lambda d: _rows(d, "timestamp", lambda rows: [t / 1000 for t in rows]),
+    ),
     "late": Case(
         lambda d: _rows(d, "timestamp", lambda rows: [t + 9 for t in rows]),
         remedy=lambda d: _rows(d, "timestamp", lambda rows: [t - 9 for t in rows]),

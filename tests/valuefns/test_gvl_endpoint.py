@@ -112,7 +112,9 @@ def test_a_damaged_answer_is_named_and_not_believed(tmp_path: Path) -> None:
 def test_refusals_and_cut_answers_are_told_apart(tmp_path: Path) -> None:
     refusal = {"message": {"content": None, "refusal": "I will not."}}
     script = [said(refusal), said("", "content_filter"), said("Frame 1: 4", "length")]
-    script.append(said({"message": {"content": [{"type": "text", "text": "in "}, {"type": "text", "text": "parts"}]}}))
+    thought = {"type": "reasoning", "text": "Frame 1: 90%?"}
+    parts = [thought, {"type": "text", "text": "in "}, {"type": "text", "text": "parts"}]
+    script.append(said({"message": {"content": parts}}))
     with serving(echo, script) as server:
         backend = make_backend(config(server, tmp_path, concurrency=1))
         answers = backend.ask(questions(4))

@@ -27,6 +27,13 @@ ANSWER = "Frame 1: 11%\nFrame 2: 12%"
         (f"{DRAFT}</think>\n{ANSWER}", ANSWER),  # the template opened it
         (f"<think>{DRAFT}", ""),
         (f"<thinking>{DRAFT}", ""),
+        (f"[THINK]{DRAFT}[/THINK]{ANSWER}", ANSWER),
+        (f"[THINK]{DRAFT}", ""),
+        (f"<seed:think>{DRAFT}</seed:think>{ANSWER}", ANSWER),
+        (f"<seed:think>{DRAFT}", ""),
+        (f"<|begin_of_thought|>{DRAFT}<|end_of_thought|>{ANSWER}", ANSWER),
+        (f"<|begin_of_thought|>{DRAFT}", ""),
+        (f"<|channel|>commentary<|message|>{DRAFT}", ""),
         (f"<|channel|>analysis<|message|>{DRAFT}<|channel|>final<|message|>{ANSWER}", ANSWER),
         (f"<|channel|>analysis<|message|>{DRAFT}", ""),
         (ANSWER, ANSWER),

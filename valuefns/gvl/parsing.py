@@ -29,8 +29,14 @@ _ASKED = (  # the prompt's own words first
 _NOTHING = re.compile(r"\b(n/?a|unknown|none|null|unclear|not visible|cannot|can't|unable)\b", re.IGNORECASE)
 
 
-_OPENS = re.compile(r"<(think|thinking|reasoning|thought)>|◁think▷|<\|channel\|>analysis<\|message\|>", re.IGNORECASE)
-_CLOSES = re.compile(r"</(think|thinking|reasoning|thought)>|◁/think▷|<\|channel\|>final<\|message\|>", re.IGNORECASE)
+_THOUGHT = r"(?:\w+[:_])?(?:think(?:ing)?|reason(?:ing)?|thoughts?|scratchpad|reflection)"  # <seed:think>
+_OPENS = re.compile(
+    rf"<{_THOUGHT}>|\[THINK\]|◁think▷|<\|begin_of_thought\|>|<\|channel\|>(?:analysis|commentary)<\|message\|>",
+    re.IGNORECASE,
+)
+_CLOSES = re.compile(
+    rf"</{_THOUGHT}>|\[/THINK\]|◁/think▷|<\|end_of_thought\|>|<\|channel\|>final<\|message\|>", re.IGNORECASE
+)
 
 
 def without_reasoning(text: str) -> str:

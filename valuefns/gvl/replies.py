@@ -79,7 +79,8 @@ def _answer(raw: Any) -> Answer:
     message = choice["message"]
     content = message.get("content")
     if isinstance(content, list):
-        content = "".join(part.get("text", "") for part in content if isinstance(part, dict))
+        parts = [p for p in content if isinstance(p, dict) and p.get("type", "text") in ("text", "output_text")]
+        content = "".join(p.get("text", "") for p in parts)  # the others are its reasoning
     if content is not None and not isinstance(content, str):
         raise ValueError
     reason = choice.get("finish_reason")
