@@ -5,7 +5,7 @@
             bar.advance()
 
 A worker process draws nothing: it sends what its bars say to the process that draws, as datagrams that may get lost, so
-that no worker ever waits. `under("awr")` names whose bars those inside are ("awr: policy").
+that no worker waits longer than PATIENCE. `under("awr")` names whose bars those inside are ("awr: policy").
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ SOCKET = "FORESIGHT_PROGRESS"
 """Environment variable of worker processes: where the process that draws listens."""
 LINE_EVERY = 30.0  # seconds between two lines of a bar in a file
 SENT_EVERY = 0.3  # seconds between two messages of a worker's bar
+PATIENCE = 0.2  # seconds that a worker waits to say what no later message says again: that a bar ended, or went on
 _DATAGRAM = 4096  # bytes
 
 
@@ -141,11 +142,11 @@ def _tell(said: dict[str, Any]) -> None:
 
 def _send(said: dict[str, Any], path: str = "") -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
-        out.setblocking(False)
+        out.settimeout(0.0 if said.get("ended") is False else PATIENCE)
         try:
             out.sendto(json.dumps(said).encode(), path or os.environ[SOCKET])
         except OSError:
-            pass  # nobody listens any more, or it is behind: the next message says the same and more
+            pass  # nobody listens any more, or it is behind
 
 
 def _draw(said: dict[str, Any]) -> None:

@@ -20,7 +20,7 @@ from experiments.report.page import embedded_videos
 from experiments.report.svg import inline_svg
 from experiments.report.templates import render
 from experiments.report.together import draw_together, pictures_together
-from experiments.report.video import draw_video
+from experiments.report.video import axis_limits, draw_video
 from valuefns.bench.annotations import KINDS
 from valuefns.bench.scorecard import ModelScores, Scored, worst
 
@@ -67,6 +67,8 @@ def draw_bench_videos(run: Path, store: Episodes, results: Sequence[ModelScores]
     """Write videos/*.mp4 and index.json: the worst episodes of each kind under the first models, value over truth."""
     entries = []
     models = shown_models(results)[:2]
+    chosen = [s for r in models for _, s in worst_of_each_kind(r, 1 + count // (len(models) * len(KINDS)))]
+    limits = axis_limits([curve for s in chosen for curve in (s.predicted, _truth(s))]) if chosen else None
     position = {row["episode_index"]: i for i, row in enumerate(store.index)}
     for result in models:
         pairs = worst_of_each_kind(result, 1 + count // (len(models) * len(KINDS)))[: max(1, count // len(models))]
@@ -77,7 +79,14 @@ def draw_bench_videos(run: Path, store: Episodes, results: Sequence[ModelScores]
             frames = [images[: len(episode)] for images in episode.images.values()]
             title = f"{result.model}: {a.task} {a.group or a.kind}, episode {a.episode}"
             draw_video(
-                run / "videos" / name, frames, scored.predicted, _truth(scored), title, scored.hz, segments_of(scored)
+                run / "videos" / name,
+                frames,
+                scored.predicted,
+                _truth(scored),
+                title,
+                scored.hz,
+                segments_of(scored),
+                limits,
             )
             against = "the simulator's progress" if a.kind == "failure" else "WVM's curve"
             caption = f"Error {error:.2f}. Blue: {result.model}; thin: {against}."
