@@ -18,10 +18,12 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 SOCKET = "FORESIGHT_PROGRESS"
 """Environment variable of worker processes: where the process that draws listens."""
@@ -83,6 +85,14 @@ def progress(name: str, total: int, done: int = 0, quiet: bool = False) -> Itera
     finally:
         _open.pop(bar.name, None)
         bar._say(ended=True)
+
+
+def along(name: str, items: Sequence[T]) -> Iterator[T]:
+    """The items, one by one, with a bar that counts them."""
+    with progress(name, len(items)) as bar:
+        for item in items:
+            yield item
+            bar.advance()
 
 
 def advance(name: str, by: int = 1) -> None:

@@ -12,7 +12,7 @@ import textwrap
 import pytest
 
 from episodes import progress as module
-from episodes.progress import advance, progress, under
+from episodes.progress import advance, along, progress, under
 from episodes.workers import map_jobs
 from tests import ROOT
 
@@ -121,3 +121,8 @@ def test_on_a_terminal_a_named_bar_is_drawn_and_output_in_a_file_stays_there() -
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
     assert "collect" in plain and re.search(r"[123]/3", plain) and "left" in plain
     assert "\x1b[?25h" in shown  # the cursor is back
+
+
+def test_items_are_counted_along_the_way(drawn: list[dict]) -> None:
+    assert list(along("scoring", ["a", "b"])) == ["a", "b"]
+    assert [(one["done"], one["ended"]) for one in drawn] == [(0, False), (1, False), (2, False), (2, True)]

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from episodes.annotations import Segment
 from episodes.intervals import bootstrap_mean, bootstrap_strata
+from episodes.progress import along
 from episodes.types import Episode
 from valuefns.bench import metrics, probes
 from valuefns.bench.annotations import Annotation, truths
@@ -177,7 +178,7 @@ def score_model(
             experts.setdefault(a.task, []).append(position[a.episode])
     probed: dict[str, int] = {}
     limit = max_steps or episodes.spec.max_steps
-    for annotation in annotations:
+    for annotation in along(f"{name}: scoring", annotations):
         what = f"{name}: episode {annotation.episode}"
         try:
             episode = episodes[position[annotation.episode]]

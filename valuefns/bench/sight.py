@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from episodes.intervals import bootstrap_mean, bootstrap_of
+from episodes.progress import along
 from episodes.types import Episode
 from valuefns.bench import metrics, probes
 from valuefns.bench.predict import in_progress_units, predict
@@ -99,7 +100,7 @@ def look(value: ValueFunction, episodes: Sequence[Episode], instruction: str, ma
     if len(episodes) < 2:
         raise ValueError(f"sight: {len(episodes)} episodes; another one must lend its pictures, give at least 2")
     sight = Sight(probes={probe: {measure: [] for measure in MEASURES} for probe in PROBES})
-    for i, episode in enumerate(episodes):
+    for i, episode in enumerate(along("does it look: probes", episodes)):
         what, truth = f"{value.name}: episode with seed {episode.provenance.seed}", episode.progress[: len(episode)]
         own = predict(value, episode, what, max_steps)
         sight.episodes["truth"].append(_rank(own, truth))
