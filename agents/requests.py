@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from agents.wire import unpack
 from episodes.files import one_line
 from episodes.frames import fitted
 from episodes.types import MAX_PIXELS, EnvSpec, Observation
+from episodes.wire import unpack
 
 MAX_PROMPT = 4096  # characters
 REMEMBERED = 4096  # first requests

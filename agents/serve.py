@@ -23,18 +23,14 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from omegaconf import DictConfig, OmegaConf
 
 from agents.door import guard, unflooded
-from agents.make import load_policy, policy_content
 from agents.requests import FirstSeeds, Refused, decode
-from agents.settings import INDICATORS, ServeConfig
-from agents.wire import MAX_MESSAGE, REMOTE_EXTRA, pack
 from episodes.types import Observation
+from episodes.wire import MAX_MESSAGE, REMOTE_EXTRA, pack
 
 GATHER = 0.004  # s that a request waits for those of the other clients
 READERS = 2  # threads that read requests, so that a large one keeps nobody else waiting
@@ -65,6 +61,8 @@ class PolicyServer:
 
     Usage: asyncio.run(PolicyServer(policy, port=8000).run())
     """
+
+    noun = "policy"
 
     def __init__(
         self,
@@ -137,7 +135,9 @@ class PolicyServer:
         except (ConnectionClosed, TimeoutError):
             pass
         except Exception as error:  # the policy's own; the client is told, the server goes on
-            await self._end(socket, 1011, "the policy failed", f"the policy failed: {type(error).__name__}: {error}")
+            await self._end(
+                socket, 1011, f"the {self.noun} failed", f"the {self.noun} failed: {type(error).__name__}: {error}"
+            )
         finally:
             self._clients.discard(client)
             if client.slot is not None:
@@ -252,36 +252,6 @@ class PolicyServer:
     def _restore(self, noise: dict[int, Any]) -> None:
         for slot, state in noise.items():
             self.policy._noise[slot].bit_generator.state = state
-
-
-def load(settings: ServeConfig) -> Any:
-    """The policy to serve, with the token and the guidance that the settings ask for."""
-    if not settings.policy:
-        raise ValueError("policy=: name the folder of a saved policy")
-    policy = load_policy(Path(settings.policy), settings.device)
-    if settings.indicator != "own":
-        policy.indicator = INDICATORS[settings.indicator]
-    if settings.guidance:
-        policy.guidance = settings.guidance
-    return policy
-
-
-def run_all(config: DictConfig) -> None:
-    """Serve a policy until Ctrl-C; a port that is taken is a ValueError."""
-    settings = OmegaConf.to_object(config)
-    assert isinstance(settings, ServeConfig)
-    policy = load(settings)
-    content = policy_content(Path(settings.policy), settings.indicator, settings.guidance)
-    server = PolicyServer(policy, settings.host, settings.port, settings.slots, content, settings.resize)
-
-    def ready(port: int) -> None:
-        print(f"serving {settings.policy} for {policy.spec.env_id} on ws://{settings.host}:{port}", flush=True)
-
-    try:
-        asyncio.run(server.run(ready))
-    except OSError as error:
-        place = f"{settings.host}:{settings.port}"
-        raise ValueError(f"{place}: {error.strerror or error}; choose another port or host") from error
 
 
 if __name__ == "__main__":

@@ -212,7 +212,10 @@ INDICATORS = {"negative": 0, "positive": 1, "null": 2}  # episodes.labels
 class ServeConfig:
     """`foresight serve FOLDER`."""
 
-    policy: str = ""  # folder of a saved policy
+    policy: str = ""  # folder of a saved policy, a run, or owner/name[@revision] of the hub
+    value: str = ""  # the same of a saved value, to serve instead of a policy
+    batch: str = "auto"  # of a value: exact (each client read by itself, bit for bit as here), together, or auto: exact
+    # on the CPU
     host: str = "127.0.0.1"  # 0.0.0.0: every network of this machine
     port: int = 8000  # 0: any free one
     indicator: str = "own"  # advantage token to act with: negative, positive, null; own: the checkpoint's
@@ -223,4 +226,6 @@ class ServeConfig:
 
     def __post_init__(self) -> None:
         require(self, port=(0, 65535), guidance=(0, inf), slots=(1, 4096))
-        require_one_of(self, indicator=("own", *INDICATORS))
+        require_one_of(self, indicator=("own", *INDICATORS), batch=("auto", "exact", "together"))
+        if self.value and self.policy:
+            raise ValueError("ServeConfig: policy= and value= are both given; start a server for each")

@@ -59,6 +59,10 @@ def refusing(command: str) -> Iterator[None]:
         except Exception as error:
             if full := disk_full(error):  # whichever library wrote
                 sys.exit(_line(f"{command}: {full}"))
+            from episodes.connection import ServerError
+
+            if isinstance(error, ServerError):
+                sys.exit(_line(f"{command}: {error}; start it again, then give the same command again"))
             raise
 
 

@@ -201,7 +201,7 @@ def stores(folder: Path) -> Case:
 
 def messages(valid: list[bytes], rng: np.random.Generator) -> bytes:
     """A valid message with bytes changed, or with a value of the map replaced."""
-    from agents.wire import pack, unpack
+    from episodes.wire import pack, unpack
 
     raw = valid[int(rng.integers(len(valid)))]
     if rng.integers(2):
@@ -223,7 +223,7 @@ def server(folder: Path) -> Case:
     from agents.flow import FlowPolicy
     from agents.serve import PolicyServer
     from agents.settings import FlowConfig
-    from agents.wire import pack, unpack
+    from episodes.wire import pack, unpack
     from tests.helpers.made_lift import SPEC, made_episode
 
     torch.set_num_threads(1)
@@ -278,8 +278,8 @@ def server(folder: Path) -> Case:
 
 def worker(folder: Path) -> Case:
     from agents.remote import ServerError
-    from agents.wire import pack, unpack
     from envs.simpler.protocol import trials
+    from episodes.wire import pack, unpack
     from experiments.simpler.original import observation_of, row_from
 
     trial = trials("widowx_stack_cube", "visual_matching")[0]

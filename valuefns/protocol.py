@@ -45,6 +45,7 @@ class ValueFunction(Pretrained, ABC):
     history: int = 1
     fps: float | None = None
     reads_proprio: bool = False
+    content: str = ""  # SHA-256 of what it is made of, where that lies elsewhere (a server says it)
 
     def __repr__(self) -> str:
         reads = f"{self.history} frame{'s' if self.history > 1 else ''}"

@@ -10,6 +10,7 @@ from valuefns.gvl import settings as language
 
 _SETTINGS: tuple[type[Any], ...] = (
     own.ViVaConfig, own.WVMConfig, own.DistributionalConfig, own.ConstantConfig, own.OracleConfig, own.SavedConfig,
+    own.ServedConfig, own.RewardServerConfig,
     language.GVLConfig, language.TopRewardConfig, language.RoboRewardConfig, own.ClockConfig, own.RandomConfig,
     own.ProgressConfig,
 )  # fmt: skip

@@ -189,6 +189,43 @@ class SavedConfig:
 
 
 @dataclass
+class ServedConfig:
+    """Settings of a value that `foresight serve value=FOLDER` serves elsewhere."""
+
+    made_by: ClassVar[str] = "valuefns.served:ServedValue"
+
+    name: str = "served"
+    url: str = ""  # ws://host:port
+    content: str = ""  # SHA-256 that the served value must have; empty: what it has when it is first asked
+    connect: float = 10.0  # s for which the server is tried
+    timeout: float = 60.0  # s that an answer may take
+
+    def __post_init__(self) -> None:
+        require(self, connect=(0.01, 3600), timeout=(0.01, 3600))
+
+
+@dataclass
+class RewardServerConfig:
+    """Settings of a reward model behind HTTP that is not ours: Robometer's evaluation server."""
+
+    made_by: ClassVar[str] = "valuefns.reward_server:RewardServer"
+
+    name: str = "reward_server"
+    url: str = ""  # http://host:port
+    camera: str = ""  # which view it is shown; empty: the first
+    frames: int = 16  # of an episode, evenly spaced; values between them are interpolated
+    image_size: int = 0  # pixels of the longest side as sent; 0: as recorded
+    timeout: float = 120.0  # s that an answer may take
+
+    def __post_init__(self) -> None:
+        require(self, frames=(2, 1000), image_size=(0, 8192), timeout=(0.01, 3600))
+
+
+APPLIED = (SavedConfig, ServedConfig, RewardServerConfig)
+"""Values that are applied as they are: nothing here trains them."""
+
+
+@dataclass
 class ConstantConfig:
     """Settings of the constant value: none; it is fitted."""
 

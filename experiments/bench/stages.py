@@ -25,7 +25,7 @@ from valuefns.bench.probes import PROBES
 from valuefns.make import load_value, make_value
 from valuefns.protocol import ValueFunction
 from valuefns.registry import reads_latents
-from valuefns.settings import SavedConfig
+from valuefns.settings import APPLIED
 from valuefns.views import require_store
 
 BENCH_FORMAT = 1  # raise it when the generator makes other episodes from the same settings
@@ -103,7 +103,7 @@ def trained(settings: ValueBenchConfig, name: str, bench: Bench) -> ValueFunctio
         require_store(value, bench.store)
         return value
     config = settings.valuefns[name]
-    if config.name in PROBES or isinstance(config, SavedConfig):
+    if config.name in PROBES or isinstance(config, APPLIED):
         return make_value(config, settings.latents, settings.seed, settings.device)
     if hasattr(config, "backend"):  # a vision-language model learns nothing; its examples are shown, not trained on
         shown = bench.store

@@ -46,8 +46,8 @@ COMMANDS = (
         "experiments.models.imagine:run_all", schema="experiments.models.schemas:ImagineConfig", operand="policy",
     ),
     Command(
-        "serve", "Run", "a policy behind a websocket, in openpi's protocol", "serve.py",
-        "agents.serve:run_all", schema="agents.settings:ServeConfig", operand="policy",
+        "serve", "Run", "a policy (in openpi's protocol) or a value behind a websocket", "serve.py",
+        "agents.serving:run_all", schema="agents.settings:ServeConfig", operand="policy",
     ),
     Command(
         "bench", "Measure", "how good is a value: one scorecard for every value function", "value_bench.py",

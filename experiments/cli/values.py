@@ -1,4 +1,4 @@
-"""A value by where it is, as a word of any command: valuefn=FOLDER, or valuefn=owner/name of the hub."""
+"""A value by where it is, as a word of any command: valuefn=FOLDER, owner/name of the hub, ws://host:port."""
 
 from __future__ import annotations
 
@@ -37,4 +37,8 @@ def of_place(value: str) -> tuple[str, str]:
     """The value that a place stands for and the setting that takes it; two empty texts where it is a name."""
     if "," in value or (Path(CONF) / "valuefn" / f"{value}.yaml").exists():
         return "", ""
+    if value.startswith(("ws://", "wss://")):
+        return "served", "url"
+    if value.startswith(("http://", "https://")):
+        return "reward_server", "url"
     return ("saved", "folder") if "/" in value or Path(value).is_dir() else ("", "")

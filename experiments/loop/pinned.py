@@ -11,7 +11,7 @@ from networks.hub import Found, find_model, locate
 from networks.saved import found_policy, found_value
 from networks.settings import LatentsConfig
 from valuefns.registry import reads_latents
-from valuefns.settings import SavedConfig
+from valuefns.settings import SavedConfig, ServedConfig
 
 NAMED = {
     "checkpoint": "revision",
@@ -64,6 +64,11 @@ def _pinned(value: Any, where: str, facts: Facts, known: Mapping[str, dict[str, 
             find = found_policy if isinstance(value, tuple(POLICIES.own.values())) else found_value
             find = find_model if isinstance(value, LatentsConfig) else find
             changes[name] = _saved(source, f"{where}.{name}".lstrip("."), facts, known, find)
+    if isinstance(value, ServedConfig) and value.url:
+        place = f"{where}.url".lstrip(".")
+        wanted = value.content or known.get(place, {}).get("content", "")
+        changes["content"] = _served(replace(value, content=wanted))
+        facts[place] = {"source": value.url, "content": changes["content"]}
     changes = {k: v for k, v in changes.items() if v is not getattr(value, k)}
     return replace(value, **changes) if changes else value
 
@@ -81,3 +86,10 @@ def _saved(
     found = find(source, place)
     facts[place] = found.facts()
     return found.reference
+
+
+def _served(config: ServedConfig) -> str:
+    """The content of the value that a server has now; another than the run began with is a ValueError."""
+    from valuefns.served import ServedValue
+
+    return ServedValue(config).content

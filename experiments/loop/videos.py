@@ -24,7 +24,7 @@ from experiments.report.video import axis_limits, draw_video
 from networks.saved import find_policy
 from valuefns.make import load_value, make_value
 from valuefns.protocol import ValueFunction
-from valuefns.settings import SavedConfig
+from valuefns.settings import APPLIED
 
 SIZE = 256  # pixels, for people; models see task.image_size
 
@@ -76,7 +76,7 @@ def draw_run_videos(
 
 def _value(settings: RecapSimConfig, value_folder: Path) -> ValueFunction | None:
     """The value that rollouts are shown with: the first fold's, or the saved one that the run was given."""
-    if isinstance(settings.valuefn, SavedConfig):
+    if isinstance(settings.valuefn, APPLIED):
         return make_value(settings.valuefn, settings.latents, settings.seed, settings.device)
     learned = sorted(value_folder.glob("fold-*/config.json"))
     return load_value(learned[0].parent, settings.device, settings.valuefn.name) if learned else None
@@ -102,7 +102,7 @@ def _demonstrations(
 ) -> list[_Scene]:
     scenes = []
     unseen = "a model that has not seen it" if settings.folds > 1 else "the model that was fitted on it, too"
-    if isinstance(settings.valuefn, SavedConfig):
+    if isinstance(settings.valuefn, APPLIED):
         unseen = "the saved value that the run was given"
     for i in _different_variants(facts, settings.videos - settings.videos // 2):
         episode, variant = store[i], facts[i]["variant"]

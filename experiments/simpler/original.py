@@ -27,13 +27,13 @@ from scipy.spatial.transform import Rotation
 from agents.door import guard
 from agents.remote import ServerError
 from agents.requests import MAX_PROMPT
-from agents.wire import MAX_MESSAGE, REMOTE_EXTRA, pack, unpack
 from envs.simpler.catalogue import SIMPLER_TASKS
 from envs.simpler.env import CAMERA, GripperChanges, own_gripper, proprioception, simpler_spec
 from envs.simpler.protocol import SimplerTrial
 from episodes.files import one_line
 from episodes.images import resized
 from episodes.types import MAX_PIXELS, Observation
+from episodes.wire import MAX_MESSAGE, REMOTE_EXTRA, pack, unpack
 from experiments.loop.schemas import SimplerSweepConfig
 from experiments.simpler.worker import drawn_size, make_actor, policy_spec, row_of
 

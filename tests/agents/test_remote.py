@@ -11,9 +11,10 @@ from scipy.spatial.transform import Rotation
 from agents.adapter import Adapter, Gripper, load_adapter
 from agents.flow import FlowPolicy
 from agents.remote import RemoteActor, ServerError, served_spec
-from agents.serve import PolicyServer, load
-from agents.wire import pack, unpack
+from agents.serve import PolicyServer
+from agents.serving import load
 from episodes.types import EnvSpec, Observation
+from episodes.wire import pack, unpack
 from tests.helpers.commands import settings_of
 from tests.helpers.made_lift import SPEC, made_episode
 from tests.helpers.served import FLOW, Running

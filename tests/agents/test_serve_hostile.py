@@ -22,7 +22,7 @@ from agents.flow import FlowPolicy
 from agents.remote import RemoteActor, ServerError, served
 from agents.requests import decode
 from agents.serve import PolicyServer
-from agents.wire import MAX_VALUES, pack, unpack
+from episodes.wire import MAX_VALUES, pack, unpack
 from tests.helpers.made_lift import SPEC, made_episode
 from tests.helpers.served import FLOW, Running
 

@@ -286,7 +286,7 @@ def test_a_server_that_was_told_to_fits_pictures_and_keeps_their_shape(made: Pat
     async def asked(resize: bool) -> Any:
         from websockets.asyncio.client import connect
 
-        from agents.wire import pack, unpack
+        from episodes.wire import pack, unpack
 
         with Running(PolicyServer(FlowPolicy.load(made / "p"), port=0, slots=1, resize=resize)) as running:
             async with connect(running.url) as socket:

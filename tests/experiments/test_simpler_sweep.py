@@ -12,8 +12,8 @@ from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 
 import experiments.simpler.original as original_backend
-from agents.wire import pack, unpack
 from envs.simpler.protocol import trials
+from episodes.wire import pack, unpack
 from experiments.simpler import ranking
 from experiments.simpler.original import Door, asked, observation_of, offered
 from experiments.simpler.plan import planned

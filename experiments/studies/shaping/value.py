@@ -20,7 +20,7 @@ from experiments.loop.stages import CACHE_FORMAT, collect, fit_latents
 from experiments.studies.shaping.levels import BINS, levels
 from valuefns.make import load_value, make_value
 from valuefns.protocol import ValueFunction
-from valuefns.settings import SavedConfig
+from valuefns.settings import APPLIED
 from valuefns.shaping.readers import version_of
 from valuefns.shaping.terms import matched
 from valuefns.trained_on import seen_episodes
@@ -95,7 +95,7 @@ def _train(settings: RecapSimConfig, store: EpisodeStore, place: Path) -> None:
 
 def applied_value(settings: ShapingStudyConfig, folder: str) -> ValueFunction:
     """The value that a study reads: the one trained for it, or the saved one that it is given."""
-    if isinstance(settings.valuefn, SavedConfig):
+    if isinstance(settings.valuefn, APPLIED):
         return make_value(settings.valuefn, settings.latents, settings.seed, settings.device)
     return load_value(Path(folder), settings.device, settings.valuefn.name)
 

@@ -71,7 +71,7 @@ def _msgpack() -> Any:
     try:
         import msgpack
     except ImportError as error:
-        raise ImportError(f"remote policies need msgpack; install it with: {REMOTE_EXTRA}") from error
+        raise ImportError(f"messages need msgpack; install it with: {REMOTE_EXTRA}") from error
     return msgpack
 
 
