@@ -117,17 +117,28 @@ def _require_pictures(images: Mapping[str, Any], camera: str, spec: EnvSpec, wha
     shape = pictures.shape[-3:]
     if pictures.dtype != np.uint8:
         raise ValueError(
-            f"{what}: pictures of {camera} are {pictures.dtype}, it was made for uint8 0..255; leave out the wrapper "
-            "that scales them, or scale them back"
+            f"{what}: pictures of {camera} are {pictures.dtype}, it was made for uint8 0..255; "
+            + (
+                "give them as uint8"
+                if pictures.dtype.kind in "iu"
+                else "leave out the wrapper that scales them, or scale them back"
+            )
         )
     if shape == wanted and pictures.ndim in (3, 4):
         return
     if pictures.ndim >= 3 and len(shape) == 3 and shape[-1] == 3:
         raise ValueError(_sizes(f"{what}, {camera}", spec.image_size, (shape[0], shape[1])) + way)
     turned = len(shape) == 3 and shape[0] == 3
+    grey = pictures.ndim == 2 or shape[-1] == 1
     raise ValueError(
         f"{what}: pictures of {camera} have shape {pictures.shape}, it was made for {wanted}; "
-        + ("put the colours last" if turned else "give single RGB pictures, without a frame stack")
+        + (
+            "put the colours last"
+            if turned
+            else "leave out the wrapper that makes them grey"
+            if grey
+            else "give single RGB pictures, without a frame stack"
+        )
     )
 
 

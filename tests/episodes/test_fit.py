@@ -9,8 +9,9 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorWrapper
 from gymnasium.wrappers import FrameStackObservation, TransformObservation
+from gymnasium.wrappers.vector import DictInfoToList
 from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecTransposeImage
 
 from agents.sb3 import ShapedVecEnv
@@ -154,6 +155,47 @@ def test_wrappers_of_stable_baselines_change_no_reward(wrap: Any) -> None:
         return np.array([venv.step(np.stack([MOVE] * 2))[1] for _ in range(3)])
 
     np.testing.assert_allclose(rewards(wrap), rewards(lambda v: v), atol=1e-5)
+
+
+def _as(change: Any, high: float, dtype: Any) -> Any:
+    """A wrapper around pictures whose box says 0..high."""
+
+    def wrap(env: gym.Env) -> gym.Env:
+        boxes = dict(env.observation_space.items())
+        boxes |= {c: gym.spaces.Box(0, high, change(np.zeros(boxes[c].shape)).shape, dtype) for c in LINE.cameras}
+
+        def made(seen: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+            return {k: change(v).astype(dtype) if v.ndim == 3 else v for k, v in seen.items()}
+
+        return TransformObservation(env, made, gym.spaces.Dict(boxes))
+
+    return wrap
+
+
+@pytest.mark.parametrize(
+    ("wrap", "message"),
+    [
+        (_as(lambda x: x / 255, 255, np.float32), "are float32, it was made for uint8 0..255; leave out"),
+        (_as(lambda x: x, 1, np.float32), "are float32, it was made for uint8 0..255; leave out"),
+        (_as(lambda x: x, 255, np.int64), "are int64, it was made for uint8 0..255; give them as uint8"),
+        (_as(lambda x: x.mean(-1, keepdims=True), 255, np.uint8), "leave out the wrapper that makes them grey"),
+        (_as(lambda x: x.mean(-1), 255, np.uint8), "leave out the wrapper that makes them grey"),
+    ],
+)
+def test_pictures_that_are_not_what_their_box_says_are_refused_for_what_they_are(wrap: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        _shaped(wrap)
+
+
+def test_vector_wrappers_do_not_hide_what_the_environments_say() -> None:
+    def rewards(wrap: Any) -> np.ndarray:
+        env = ShapedVectorReward(wrap(SyncVectorEnv([lambda: Line(9)] * 2)), Level(), RAW)
+        env.reset(seed=[1, 2])
+        return np.asarray(env.step(np.stack([MOVE] * 2))[1])
+
+    np.testing.assert_array_equal(rewards(VectorWrapper), rewards(lambda v: v))
+    with pytest.raises(ValueError, match="put DictInfoToList around it"):
+        rewards(DictInfoToList)
 
 
 def test_float_pictures_of_unknown_range_are_refused() -> None:

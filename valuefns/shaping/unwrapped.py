@@ -47,8 +47,8 @@ class Unwrapped:
             picture = np.moveaxis(picture, 0, -1)
         if picture.ndim == 3 and picture.shape[:2] == (H, W) and picture.shape[2] > 3 and picture.shape[2] % 3 == 0:
             picture = picture[..., -3:]  # SB3 stacks along the colours, the newest last
-        if picture.dtype.kind == "f" and scale:
-            picture = np.rint(picture * scale).clip(0, 255).astype(np.uint8)
+        if picture.dtype.kind == "f" and scale and _is_of(picture, scale):
+            picture = np.rint(picture * scale).astype(np.uint8)
         return np.ascontiguousarray(picture)
 
     def _scale(self, camera: str) -> float:
@@ -62,3 +62,10 @@ class Unwrapped:
         sizes = [int(np.prod(self.boxes[camera].shape)) for camera in self.scale]
         H, W = self.spec.image_size
         return sizes[0] // (H * W * 3) if sizes else 0
+
+
+def _is_of(picture: Array, scale: float) -> bool:
+    """Whether a float picture's numbers are what its box says: within 0..1 (scale 255), or no shares of 0..255."""
+    low, high = float(picture.min()), float(picture.max())
+    shares = scale == 1.0 and high <= 1 and bool((picture % 1 != 0).any())
+    return not shares and low >= 0 and round(high * scale) <= 255

@@ -60,11 +60,14 @@ class ShapedVectorReward(gym.vector.VectorWrapper):
         return observations, shaped, terminated, truncated, infos | {"env_reward": np.array(rewards)}
 
     def _first(self, name: str) -> Any:
-        if not self.env.call("has_wrapper_attr", name)[0]:  # asking for one that is missing would end its process
+        inner: Any = self.env.unwrapped  # vector wrappers hide the environments that know
+        if not inner.call("has_wrapper_attr", name)[0]:  # asking for one that is missing would end its process
             raise AttributeError(name)
-        return self.env.get_attr(name)[0]
+        return inner.get_attr(name)[0]
 
     def _begin(self, mask: Any, observations: Any, infos: dict[str, Any]) -> None:
+        if not isinstance(infos, dict):
+            raise ValueError("ShapedVectorReward: infos are a list; put DictInfoToList around it, not inside")
         slots = range(self.num_envs)
         self.rewarder.begin(mask, [_slot(observations, i) for i in slots], [_info(infos, i) for i in slots])
 
