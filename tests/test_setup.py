@@ -103,6 +103,7 @@ def test_help_is_the_default_and_names_every_target(machine):
         "recap",
         "test",
         "lint",
+        "docs",
     }
 
 
