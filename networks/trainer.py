@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from episodes.extras import install
 from episodes.files import write_atomic, writing
 from episodes.progress import progress
+from episodes.store_index import named
 from networks.adapters import add_adapters, merge_adapters
 from networks.checkpoint import load_tensors, reading_checkpoint, save_tensors
 from networks.memory import require_memory
@@ -207,9 +208,11 @@ class Trainer:
         path = self.folder / "metrics.jsonl" if self.folder else None
         if path is None or not path.exists() or not self.accelerator.is_main_process:
             return
-        whole = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]  # a torn last one
-        rows = [(line, json.loads(line)) for line in whole]
-        write_atomic(path, "".join(line for line, row in rows if row["stage"] != self.name or row["step"] <= step))
+        with named(path, "remove it, the training goes on without the curve of before"):
+            whole = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]  # else torn
+            rows = [(line, json.loads(line)) for line in whole]
+            kept = "".join(line for line, row in rows if row["stage"] != self.name or row["step"] <= step)
+        write_atomic(path, kept)
 
     def _save(self, module: nn.Module, optimizer: Any, ema: EMAModel | None, step: int) -> None:
         if self._checkpoint is None:

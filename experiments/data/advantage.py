@@ -16,6 +16,7 @@ from agents.settings import ExtractionConfig
 from episodes.files import make_once, refuse_link
 from episodes.labels import Labels
 from episodes.store import Episodes, EpisodeStore
+from episodes.store_index import named
 from experiments.data.schemas import AdvantageCommandConfig
 from experiments.loop.addresses import digest
 from experiments.loop.run_folder import read_json, write_json
@@ -105,19 +106,20 @@ def values_of(
 
     Where the file was made before final values were kept, that of an episode's last step stands for it, and it is said.
     """
-    head: dict[str, Any] = {}
-    if path.with_suffix(".json").exists():
-        head = read_json(path.with_suffix(".json"), dict, AGAIN)
-    scale = str(head.get("scale", extraction.advantage.scale))
+    file = path.with_suffix(".json")
+    head: dict[str, Any] = read_json(file, dict, AGAIN) if file.exists() else {"scale": extraction.advantage.scale}
+    if "scale" not in head or not isinstance(head.get("final", {}), dict):
+        raise ValueError(f"{file}: it says no scale of its values, or no final ones by episode; {AGAIN}")
+    scale, final = str(head["scale"]), head.get("final")
     if scale not in ("viva", "recap"):
         raise ValueError(f"{path}: values of the scale {scale!r}; advantages are made of ViVa's or RECAP's")
-    final = head.get("final")
     steps = [labels.column("value", row["episode_index"]) for row in store.index]
     if final is None:
         print(f"  {path.name}: no values of final observations; the last step's stands for them", flush=True)
         last = [float(v[-1]) for v in steps]
     else:
-        last = [float(final[str(row["episode_index"])]) for row in store.index]
+        with named(file, AGAIN):
+            last = [float(final[str(row["episode_index"])]) for row in store.index]
     values = [np.append(v, np.float32(x)) for v, x in zip(steps, last, strict=True)]
     advantage = replace(extraction.advantage, scale=scale)
     return values, replace(extraction, advantage=advantage)

@@ -14,6 +14,7 @@ from episodes.intervals import bootstrap_mean
 from episodes.labels import Labels
 from episodes.progress import progress
 from episodes.store import Episodes, EpisodeStore
+from episodes.store_index import named
 from episodes.types import Episode
 from experiments.loop.addresses import digest
 from experiments.loop.run_folder import read_json, write_json
@@ -28,6 +29,7 @@ from valuefns.saved import SavedValue
 from valuefns.trained_on import seen_episodes
 
 BLOCK = 16  # episodes scored between two writes
+AGAIN = "delete it and label again"
 
 
 def chosen_value(config: Any, seed: int, device: str) -> tuple[ValueFunction, str]:
@@ -58,8 +60,20 @@ def label(store: EpisodeStore, value: ValueFunction, value_hash: str) -> tuple[L
     head = path.with_suffix(".json")
     refuse_link(path.parent, "a store's labels folder")
     make_once(path, lambda: path.exists() and head.exists(), lambda: _make(store, value, value_hash, path, head))
-    failed = {int(k): v for k, v in read_json(head, dict, "delete it and label again")["failed"].items()}
-    return Labels.load(path, _kept(store, failed)), path, failed
+    facts = read_json(head, dict, AGAIN)
+    with named(head, AGAIN):
+        failed = {int(k): str(v) for k, v in facts["failed"].items()}
+    with named(path, AGAIN):
+        return Labels.load(path, _kept(store, failed)), path, failed
+
+
+def _finite(made: object, T: int) -> np.ndarray:
+    """The values (T + 1,) of an episode as a part's file gives them, or (T,) in one of an older version."""
+    with np.errstate(over="ignore"):  # refused below
+        values = np.array(made, np.float32)
+    if values.shape not in ((T + 1,), (T,)) or not np.isfinite(values).all():
+        raise ValueError(f"holds values of shape {values.shape}, expected {T + 1} finite ones")
+    return values
 
 
 def _make(store: EpisodeStore, value: ValueFunction, value_hash: str, path: Path, head: Path) -> None:
@@ -73,13 +87,16 @@ def _make(store: EpisodeStore, value: ValueFunction, value_hash: str, path: Path
             rest = range(start, min(start + BLOCK, len(store)))
             if not part.exists():
                 write_json(part, _scored(store, rest, value))
-            for i, made in enumerate(read_json(part, list, "delete it and label again"), start):
-                episode, T = rows[i]["episode_index"], rows[i]["length"]
-                if isinstance(made, str):
-                    failed[episode] = made
-                else:
-                    values.append(np.array(made[:T], np.float32))
-                    final[episode] = made[T] if len(made) > T else made[-1]  # a block of an older version lacks it
+            found = read_json(part, list, AGAIN)
+            with named(part, AGAIN):
+                for row, made in zip(rows[start : start + BLOCK], found, strict=True):
+                    episode, T = row["episode_index"], row["length"]
+                    if isinstance(made, str):
+                        failed[episode] = made
+                    else:
+                        scores = _finite(made, T)
+                        values.append(scores[:T])
+                        final[episode] = float(scores[-1])  # a block of an older version lacks that of the last frame
             bar.advance(len(rest))
     Labels.from_arrays(_kept(store, failed), value.name, made_by_hash=value_hash, value=values).save(path)
     write_json(head, {"failed": failed, "value": value.name, "scale": value.scale, "final": final})

@@ -17,6 +17,7 @@ from episodes.files import copy_folder, write_atomic
 from episodes.intervals import paired_bootstrap
 from episodes.labels import Labels
 from episodes.store import EpisodeStore
+from episodes.store_index import named
 from experiments.bench.sight import make_pairs, measure_sight
 from experiments.loop.applied import said_of_applied
 from experiments.loop.run_folder import RunFolder, write_json
@@ -96,7 +97,9 @@ def _row_name(arm: str, iteration: int) -> str:
 
 def _staged(stage: str, source: Path) -> str:
     """The lines of a training's metrics.jsonl, each with the name of the stage it belongs to."""
-    return "".join(json.dumps(json.loads(line) | {"stage": stage}) + "\n" for line in source.read_text().splitlines())
+    with named(source, "remove it, the report is written without its curve"):
+        rows = [json.loads(line) for line in source.read_text().splitlines()]
+        return "".join(json.dumps(row | {"stage": stage}) + "\n" for row in rows)
 
 
 def sentence(row: dict[str, Any]) -> str:

@@ -21,7 +21,7 @@ from agents.door import guard, is_own, named
 from agents.flow import FlowPolicy
 from agents.remote import RemoteActor, ServerError, served
 from agents.requests import decode
-from agents.serve import PolicyServer
+from agents.serve import GATHER, PolicyServer
 from episodes.wire import MAX_VALUES, pack, unpack
 from tests.helpers.made_lift import SPEC, made_episode
 from tests.helpers.served import FLOW, Running
@@ -84,33 +84,35 @@ def test_clients_without_a_seed_are_answered_by_a_fresh_server(policy: FlowPolic
         np.testing.assert_array_equal(without, beside)
 
 
+TOO_MUCH = pack(request(prompt="too much", seed=1))
 EXTREME = pack(request(**{"observation/state": np.full(SPEC.proprio_dim, 3e38)}))
+HEALTHY = pack(request(1, 9, seed=77))
 
 
-def together(running: Running, hostile: bytes | None) -> list[Any]:
-    """What 7 clients hear that ask at one moment, with an eighth or without."""
+def together(server: PolicyServer, running: Running, eighth: bytes | None) -> list[Any]:
+    """What 7 clients hear that ask one after the other and are answered together, with an eighth in their midst."""
     clients = [opened(running) for _ in range(7)]
-    bad = opened(running) if hostile is not None else None
-    for i, client in enumerate(clients[:4]):
+    other = opened(running) if eighth is not None else None
+    for i, client in enumerate(clients):
+        if other is not None and i == 4:
+            other.send(eighth)
+            time.sleep(0.3)  # it is refused by now, or waits for the others
+        taken = len(server._free)
         client.send(pack(request(1, i, seed=70 + i)))
-    if bad is not None:
-        bad.send(hostile)
-    for i, client in enumerate(clients[4:], 4):
-        client.send(pack(request(1, i, seed=70 + i)))
+        while len(server._free) == taken:  # then it has its place in the batch
+            time.sleep(0.002)
     found = [unpack(client.recv(timeout=20))["actions"] for client in clients]
-    if bad is not None:
+    if other is not None and eighth is not HEALTHY:
         with pytest.raises(ConnectionClosed):
-            assert isinstance(bad.recv(timeout=20), str)
-            bad.recv(timeout=20)
-    for client in clients:
-        client.close()
+            assert isinstance(other.recv(timeout=20), str)
+            other.recv(timeout=20)
     return found
 
 
 @pytest.mark.parametrize(
     "hostile",
     [
-        pack(request(prompt="too much", seed=1)),
+        TOO_MUCH,
         pack(request(prompt="x" * 5000, seed=1)),
         pack(request(**{"observation/state": np.full(SPEC.proprio_dim, 1e300)})),
         EXTREME,
@@ -119,19 +121,27 @@ def together(running: Running, hostile: bytes | None) -> list[Any]:
     ],
     ids=["a prompt the policy cannot read", "a long prompt", "1e300", "3e38", "a million lists", "nonsense"],
 )
-def test_one_hostile_client_of_eight_changes_no_other_ones_answer(
+def test_one_hostile_client_of_eight_changes_no_bit_of_the_others_answers(
     hostile: bytes, policy: FlowPolicy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agents.serve.GATHER", 0.5)  # all eight in one batch
-    answers = []
-    for message in (None, hostile):
+    """The others are one batch in both runs: of seven, or of eight where the hostile observation is answered, too."""
+    answered = (TOO_MUCH, EXTREME)  # the policy is asked; the first makes it fail, and the seven are asked again
+    sleep, answers = asyncio.sleep, []
+    for eighth in (HEALTHY if hostile is EXTREME else None, hostile):
         server = PolicyServer(policy, port=0, slots=8)
+        wanted = 8 if eighth is HEALTHY or eighth in answered else 7
+
+        async def gathered(seconds: float, server: PolicyServer = server, wanted: int = wanted) -> None:
+            while seconds == GATHER and server._queue.qsize() < wanted - 1:  # one is taken out of it already
+                await sleep(0.002)
+            await sleep(0 if seconds == GATHER else seconds)
+
+        monkeypatch.setattr(asyncio, "sleep", gathered)
         with Running(server) as running:
-            answers.append(together(running, message))
-        assert server.largest >= 7
+            answers.append(together(server, running, eighth))
+        assert server.largest == wanted
     for without, beside in zip(*answers, strict=True):
-        # a batch of eight for EXTREME, else of the same seven; rows lie as requests arrive, which moves the last bit
-        np.testing.assert_allclose(without, beside, atol=1e-5 if hostile is EXTREME else 1e-6)
+        np.testing.assert_array_equal(without, beside)
 
 
 def test_a_policy_that_fails_for_all_says_so_to_all() -> None:
