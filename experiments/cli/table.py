@@ -23,7 +23,7 @@ class Command:
 
 
 LOOP = ("task", "valuefn", "policy", "methods", "seed", "collect.episodes", "folds", "iterations", "evaluation.trials",
-        "device", "workers", "runs", "cache", "fresh")  # fmt: skip
+        "device", "workers", "runs", "cache", "fresh", "track")  # fmt: skip
 STUDY = ("task", "seed", "study.values", "evaluation.trials", "workers", "study.results", "cache")
 
 COMMANDS = (

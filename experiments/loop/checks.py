@@ -18,6 +18,10 @@ def check(settings: RecapSimConfig) -> None:
         raise ValueError(f"methods={list(settings.methods)}: name each method once, for example methods=[bc,awr]")
     for method in settings.methods:
         METHODS.require(method)
+    if settings.track:
+        from experiments.loop.tracking import destination
+
+        destination(settings.track)
     check_common(settings)
 
 

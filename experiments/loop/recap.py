@@ -16,6 +16,7 @@ from experiments.loop.results import sentence, table, write_results
 from experiments.loop.run_folder import RunFolder, write_json
 from experiments.loop.schemas import RecapSimConfig
 from experiments.loop.stages import ArmJob, collect, report_labels, run_arm, score
+from experiments.loop.tracking import track_run
 from experiments.report.page import write_report
 from experiments.studies.arms import Arm
 
@@ -49,6 +50,9 @@ def run_all(config: DictConfig) -> Path:
             print(f"  {sentence(summarise(arm.method, result))}", flush=True)
     with run.stage("report"):
         write_results(run, settings, store, values, place, rows)
+    if settings.track:
+        with run.stage("track"):
+            track_run(run, settings)
     run.finish()
     page = write_report(run.path)
     print(table(run.path), f"\nReport: {page}", sep="\n", flush=True)

@@ -27,7 +27,7 @@ T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[2]
 
 PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "peft", "gymnasium", "robosuite", "mujoco", "numpy")
-NOT_IDENTITY = ("runs", "cache", "fresh", "workers", "videos")
+NOT_IDENTITY = ("runs", "cache", "fresh", "workers", "videos", "track")
 """Settings that change where or how fast a run happens, not what it computes."""
 
 

@@ -105,6 +105,7 @@ class RecapSimConfig:
     runs: str = "runs"  # where run folders go
     cache: str = "cache"  # datasets, latents and values shared by runs, addressed by what made them
     fresh: bool = False  # start anew instead of continuing the newest unfinished run of the same settings
+    track: str = ""  # trackio:PROJECT or wandb:PROJECT: where the finished run goes, with losses and videos
 
     def __post_init__(self) -> None:
         require(self, folds=(1, inf), iterations=(1, inf), rollouts=(1, inf), workers=(1, inf), videos=(0, inf))
