@@ -14,6 +14,9 @@ import numpy.typing as npt
 from episodes.importing.reading import Fault
 from episodes.types import EnvSpec, Episode
 
+MOST = 1000
+"""Frames that no tolerance reaches."""
+
 
 @dataclass(frozen=True)
 class Known:
@@ -48,7 +51,7 @@ class Known:
     def __post_init__(self) -> None:
         if self.actions not in (None, "absolute", "delta"):
             raise ValueError(f"actions={self.actions!r}: choose absolute or delta")
-        if not 0 < self.tolerance < 1000:
+        if not 0 < self.tolerance < MOST:
             raise ValueError(f"tolerance={self.tolerance}: give a share of a frame above 0, such as 0.5")
 
 

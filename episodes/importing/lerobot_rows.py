@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from episodes.importing.known import MOST
 from episodes.importing.lerobot_meta import Source
 from episodes.importing.reading import Fault, reading_source
 
@@ -92,7 +93,7 @@ def _encoded(column: pa.Array, key: str) -> list[tuple[bytes, str]]:
         return [(value or b"", "") for value in column.to_pylist()]
     if pa.types.is_string(kind):
         return [(b"", value or "") for value in column.to_pylist()]
-    raise Fault("not_rgb", f"{key} holds {kind}, not encoded images")
+    raise Fault("codec", f"{key} holds {kind}, not encoded images")
 
 
 def vectors(table: pa.Table, name: str, width: int) -> npt.NDArray[np.float32]:
@@ -132,13 +133,15 @@ def require_clock(at: npt.NDArray[np.float64], fps: float, tolerance: float) -> 
     if (np.abs((at - at[0]) * fps - frame) <= tolerance).all():
         raise Fault("late", f"timestamps begin at {at[0]:g} s, not at 0")
     rate = (len(at) - 1) / (at[-1] - at[0])
-    if (np.abs((at - at[0]) * rate - frame) <= tolerance).all() and abs(at[0] * rate) <= tolerance:
+    if (np.abs((at - at[0]) * rate - frame) <= tolerance).all():
         for unit, per_second in _UNITS.items():
             if abs(fps / rate / per_second - 1) < 0.01:
                 raise Fault("unit", f"timestamps are in {unit}")
-        raise Fault("fps", f"timestamps run at {rate:.4g} Hz, info.json says {fps:g} fps")
+        if abs(at[0] * rate) <= tolerance:
+            raise Fault("fps", f"timestamps run at {rate:.4g} Hz, info.json says {fps:g} fps")
     far = int(np.argmax(away))
-    raise Fault("timestamps", f"timestamps lie {away[far]:.3g} frames from frame_index / {fps:g} fps")
+    cause = "timestamps" if away[far] < MOST else "clock"
+    raise Fault(cause, f"timestamps lie {away[far]:.3g} frames from frame_index / {fps:g} fps")
 
 
 def _numbers(column: pa.Array, name: str) -> npt.NDArray[np.float32]:

@@ -65,6 +65,9 @@ def from_path(root: Path, text: str, key: str, episode: int) -> bytes:
     if not text:
         return b""
     name = PurePosixPath(text).name
+    no_path = Fault("codec", f"a picture is the text {text[:20]!r}, not bytes or a path")
+    if max(map(len, PurePosixPath(text).parts)) > 255:
+        raise no_path
     episodes = (f"{key}/episode_{episode:06d}", f"{key}/episode-{episode:06d}", f"{key}_episode_{episode:06d}")
     places = [inside_path(root, f"images/{folder}/{name}") for folder in episodes]
     if not PurePosixPath(text).is_absolute():
@@ -72,4 +75,4 @@ def from_path(root: Path, text: str, key: str, episode: int) -> bytes:
     for place in places:
         if place.is_file():
             return place.read_bytes()
-    raise Fault("missing", f"the picture {name} is missing")
+    raise Fault("missing", f"the picture {name} is missing") if PurePosixPath(name).suffix else no_path

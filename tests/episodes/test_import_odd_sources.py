@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 from collections.abc import Callable
@@ -431,4 +432,37 @@ def test_sixteen_bits_a_colour_are_no_depth(tmp_path: Path) -> None:
     deep = cv2.imencode(".png", np.zeros((H, W, 3), np.uint16))[1].tobytes()
     _column(tmp_path / "d", "observation.images.wrist", lambda t: [{"bytes": deep, "path": None}] * len(t))
     with pytest.raises(ValueError, match="16 bits a colour; convert the pictures to PNG or JPEG of 8 bits"):
+        import_dataset(tmp_path / "d", tmp_path / "s")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        lambda picture: base64.b64encode(picture).decode(),
+        lambda picture: base64.b64encode(picture * 9).decode().replace("/", "+"),  # longer than a name may be
+        lambda picture: np.zeros((H, W, 3), np.uint8).tolist(),
+    ],
+)
+def test_pictures_that_are_neither_bytes_nor_paths(tmp_path: Path, kind: Callable[[bytes], Any]) -> None:
+    write_v3(tmp_path / "d", truths())
+    name = "observation.images.wrist"
+    _column(tmp_path / "d", name, lambda t: [kind(x["bytes"]) for x in t[name].to_pylist()])
+    with pytest.raises(ValueError, match=r"(a path|encoded images); convert the pictures to PNG") as e:
+        import_dataset(tmp_path / "d", tmp_path / "s")
+    assert len(str(e.value)) < 2000
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: 1.7e9 + t, "begin at 1.7e.09 s, not at 0; take the first"),
+        (lambda t: 1e9 * (1.7e9 + t), "timestamps are in nanoseconds; write them in seconds"),
+        (lambda t: 1e3 * (5 + t), "timestamps are in milliseconds; write them in seconds"),
+        (lambda t: 9e5 * t * t, "frames from frame_index / 30 fps; leave the episode out"),
+    ],
+)
+def test_clocks_of_other_units_and_beginnings(tmp_path: Path, change: Any, message: str) -> None:
+    write_v3(tmp_path / "d", truths())
+    _column(tmp_path / "d", "timestamp", lambda t: change(np.array(t["timestamp"].to_pylist(), np.float64)))
+    with pytest.raises(ValueError, match=message):
         import_dataset(tmp_path / "d", tmp_path / "s")
