@@ -243,9 +243,11 @@ def record(
     done = {(row["seed"], row["source"], row["iteration"]) for row in store.index}
     wanted = [t for t in trials if (t.seed, source, settings.get("iteration", 0)) not in done]
     with progress("episodes", total=len(wanted)) as bar:
-        told = {"source": source, **settings}
+        told, appended = {"source": source, **settings}, 0
         for episodes in _blocks(make_env, make_actor, wanted, workers, slots, block, list, told, bar.name):
             store.append(episodes)
+            appended += len(episodes)
+            bar.reach(appended)
 
 
 MEASURED = {
@@ -282,6 +284,7 @@ def evaluate_trials(
                 rows[row["key"]] = row
                 if ledger is not None:
                     ledger.add(row)
+            bar.reach(len(trials) - len(wanted) + len(rows))
     return [rows[t.key] for t in trials]
 
 

@@ -44,8 +44,13 @@ class Bar:
 
     def advance(self, by: int = 1) -> None:
         """Count `by` more as done."""
-        self.done += by
+        self.done = min(self.done + by, self.total)
         self._say(ended=False)
+
+    def reach(self, done: int) -> None:
+        """Count up to `done` where fewer were counted: what workers said of it may have got lost."""
+        if done > self.done:
+            self.advance(done - self.done)
 
     def _say(self, ended: bool) -> None:
         now = time.monotonic()

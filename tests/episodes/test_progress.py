@@ -126,3 +126,13 @@ def test_on_a_terminal_a_named_bar_is_drawn_and_output_in_a_file_stays_there() -
 def test_items_are_counted_along_the_way(drawn: list[dict]) -> None:
     assert list(along("scoring", ["a", "b"])) == ["a", "b"]
     assert [(one["done"], one["ended"]) for one in drawn] == [(0, False), (1, False), (2, False), (2, True)]
+
+
+def test_what_got_lost_on_the_way_is_made_up_for_and_nothing_is_counted_past_the_end(drawn: list[dict]) -> None:
+    with progress("episodes", total=5) as bar:
+        bar.advance()
+        bar.reach(3)
+        bar.reach(2)
+        assert bar.done == 3
+        bar.advance(9)
+        assert bar.done == 5
