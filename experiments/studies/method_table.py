@@ -18,7 +18,8 @@ from experiments.studies.engine import commands, numbered, numbers, read
 
 Outcomes = dict[int, dict[int, dict[str, Any]]]  # data seed -> environment seed -> evaluated episode
 
-CHOICES = ("study.", "seed=", "task=", "-m")
+_ARMS = ("values", "methods", "plain", "shuffled", "tokens", "iterations", "corrections", "same_rollouts", "results")
+CHOICES = (*(f"study.{name}" for name in _ARMS), "seed=", "task=", "-m")
 """Words of a command that choose among cells; the row of a table names the command without them."""
 READING = ("filtered_bc", "awr", "recap")  # the methods that read a value
 QUESTIONS = (
