@@ -126,6 +126,7 @@ PROMISES: dict[str, tuple[str, ...]] = {
     "53fbbd": ("head of the measurements", FIGURE),
     "b20da1": ("measured: before blocks (png), 10 s", FIGURE),
     "94a322": ("measured: png, 10 s", FIGURE),
+    "b8c085": ("measured: png, 1 min", FIGURE),
     "491363": ("measured: mp4 lossless, 10 s", FIGURE),
     "e2719a": ("measured: mp4, 10 s", FIGURE),
     "06faf0": ("measured: mp4, 1 min", FIGURE),
