@@ -8,7 +8,7 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from episodes.store import EpisodeStore
-from experiments.data.labelling import chosen_value, label, mean_voc
+from experiments.data.labelling import chosen_value, label, mean_voc, require_applied
 from experiments.data.schemas import LabelConfig, pair
 from experiments.loop.applied import said_of_applied
 from experiments.loop.checks import check_backend, check_device
@@ -21,6 +21,7 @@ def run_all(config: DictConfig) -> None:
     settings = OmegaConf.to_object(config)
     assert isinstance(settings, LabelConfig)
     check_device(settings.device)
+    require_applied(settings.valuefn, "labels")
     settings, _ = pin(settings)
     check_backend(settings.valuefn)
     value, value_hash = chosen_value(settings.valuefn, settings.seed, settings.device)

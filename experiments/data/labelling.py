@@ -32,15 +32,17 @@ BLOCK = 16  # episodes scored between two writes
 AGAIN = "delete it and label again"
 
 
-def chosen_value(config: Any, seed: int, device: str) -> tuple[ValueFunction, str]:
-    """The value function of some settings, and the hash of all that it is made of.
-
-    Errors (ValueError): one that would have to be trained first.
-    """
+def require_applied(config: Any, does: str) -> None:
+    """A ValueError for a value that would have to be trained first, on what it is to speak about."""
     if issubclass(value_class(config.name), LearnedValue):
         raise ValueError(
-            f"valuefn={config.name} would learn from what it labels: train it (foresight train), then value=FOLDER"
+            f"valuefn={config.name} would learn from what it {does}: train it (foresight train), then valuefn=FOLDER; "
+            "or use valuefn=gvl"
         )
+
+
+def chosen_value(config: Any, seed: int, device: str) -> tuple[ValueFunction, str]:
+    """The value function of some settings, and the hash of all that it is made of."""
     value = make_value(config, LatentsConfig(), seed, device)
     if isinstance(value, SavedValue):
         files = [p for p in sorted(value.folder.rglob("*")) if p.name in SAVED]

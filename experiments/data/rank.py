@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from episodes.files import write_atomic
 from episodes.store import Episodes, EpisodeStore
-from experiments.data.labelling import require_unseen
+from experiments.data.labelling import require_applied, require_unseen
 from experiments.data.quality_tables import csv_text, episode_rows, kept_episodes, success_figures, table
 from experiments.data.schemas import pair
 from experiments.loop.pinned import pin
@@ -18,8 +18,7 @@ from experiments.loop.run_folder import RunFolder, write_json
 from experiments.loop.schemas import RankDatasetsConfig
 from networks.settings import LatentsConfig
 from valuefns.gvl.quality import Quality, dataset_quality
-from valuefns.learned import LearnedValue
-from valuefns.make import load_value, make_value, value_class
+from valuefns.make import load_value, make_value
 from valuefns.protocol import ValueFunction
 from valuefns.saved import SavedValue
 from valuefns.views import require_store
@@ -31,6 +30,8 @@ def run_all(config: DictConfig) -> Path:
     assert isinstance(settings, RankDatasetsConfig)
     size = pair(settings.image_size)
     stores = [_sample(EpisodeStore.open(path, image_size=size), settings) for path in _distinct(settings.stores)]
+    if not settings.checkpoint:
+        require_applied(settings.valuefn, "ranks")
     settings = pin(settings)[0]
     value = _value(settings, stores)
     given = bool(settings.checkpoint) or isinstance(value, SavedValue)
@@ -64,10 +65,6 @@ def run_all(config: DictConfig) -> Path:
 def _value(settings: RankDatasetsConfig, stores: list[Episodes]) -> ValueFunction:
     if settings.checkpoint:
         return load_value(settings.checkpoint, settings.device)
-    if issubclass(value_class(name := settings.valuefn.name), LearnedValue):
-        raise ValueError(
-            f"valuefn={name} would learn from what it ranks: use valuefn=saved valuefn.folder=FOLDER, or valuefn=gvl"
-        )
     return make_value(settings.valuefn, LatentsConfig(), settings.seed, settings.device)
 
 

@@ -79,7 +79,7 @@ def test_other_values_and_bad_input_in_one_line(
         ([model], "OPENAI_API_KEY is not set; export your key"),
         (["valuefn.backend.key_env="], r"backend\.model is empty"),
         (["backend=vllm", model, "valuefn.backend.url=http://127.0.0.1:9/v1"], "Connection refused.*check the url"),
-        (["valuefn=viva"], "give checkpoint=FOLDER"),
+        (["valuefn=viva"], "would learn from what it ranks: .* valuefn=FOLDER"),
     ]:
         with pytest.raises(ValueError, match=message) as error:
             run("rank_datasets", stores[0], *overrides)

@@ -221,6 +221,10 @@ PROMISES: dict[str, tuple[str, ...]] = {
     ),
     "de9e63": ("head of the annotations", FIGURE),
     "0d2216": ("lines of annotations", BENCH + "test_annotation_files"),
+    "4fc129": (
+        "labels into a dataset",
+        "experiments/test_advantage.py::test_labels_go_back_into_the_dataset_they_came_from",
+    ),
     "250e0b": ("what they mean", BENCH + "test_annotation_files", BENCH + "test_one_bad_episode_never_stops_a_run"),
     "1551cc": (
         "the training split",
