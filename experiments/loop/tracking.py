@@ -48,7 +48,7 @@ def track_run(run: RunFolder, settings: RecapSimConfig) -> None:
 
 def final_numbers(run: Path) -> dict[str, float]:
     """What a run comes to: success with its interval and per hour of every method, and the value's metrics."""
-    numbers = {}
+    numbers: dict[str, float] = {}
     for row in json.loads((run / "summary.json").read_text())["rows"]:
         numbers |= {f"{row['method']}/{name}": row[name] for name in ("success", "low", "high", "per_hour", "n")}
     for row in json.loads((run / "value_metrics.json").read_text())["rows"]:
