@@ -72,7 +72,15 @@ def write_results(
         summarise(_row_name(name, k), part) | {"arm": name, "iteration": k} for (name, k), part in _by_arm(rows).items()
     ]
     best = sorted((row for row in summary if row["iteration"] == 0), key=lambda row: -(row["success"] or 0.0))
-    draw_run_videos(run.path, settings, store, values, facts, value_folder, [str(row["arm"]) for row in best])
+    draw_run_videos(
+        run.path,
+        settings,
+        store,
+        values,
+        facts,
+        value_folder,
+        [(str(row["arm"]), row["success"] or 0.0) for row in best],
+    )
     write_json(run.path / "summary.json", {"command": run.facts["command"], "seed": settings.seed, "rows": summary})
 
 

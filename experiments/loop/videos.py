@@ -50,9 +50,9 @@ def draw_run_videos(
     values: Sequence[np.ndarray],
     facts: Sequence[dict[str, Any]],
     value_folder: Path,
-    ranking: Sequence[str],
+    ranking: Sequence[tuple[str, float]],
 ) -> None:
-    """Write videos/*.mp4 and videos/index.json: each arm of `ranking`, the best first, then demonstrations.
+    """Write videos/*.mp4 and videos/index.json: the arms of `ranking` (name, success), then demonstrations.
 
     settings.videos: how many demonstrations are shown with half of it, and whether there are any. All have one axis,
     and pictures of SIZE pixels where the episode can be replayed exactly.
@@ -82,17 +82,26 @@ def _value(settings: RecapSimConfig, value_folder: Path) -> ValueFunction | None
     return load_value(learned[0].parent, settings.device, settings.valuefn.name) if learned else None
 
 
-def _policies(run: Path, settings: RecapSimConfig, value: ValueFunction, ranking: Sequence[str]) -> list[_Scene]:
+def titles(ranking: Sequence[tuple[str, float]]) -> dict[str, str]:
+    """What the video of each arm is called; the first one says so where it solved more than every other."""
+    named = {arm: f"Policy {arm}" for arm, _ in ranking}
+    if len(ranking) > 1 and ranking[0][1] > ranking[1][1]:
+        named[ranking[0][0]] += " (most episodes solved)"
+    return named
+
+
+def _policies(
+    run: Path, settings: RecapSimConfig, value: ValueFunction, ranking: Sequence[tuple[str, float]]
+) -> list[_Scene]:
     env = make_env(settings.task, settings.evaluation.max_steps)
     scenes = []
-    for place, arm in enumerate(ranking):
+    for arm, title in titles(ranking).items():
         folder = find_policy(run / "arms" / arm)
         policy = make_actor(folder, settings.device, None, [env])
         (episode,) = rollout(policy, [env], [Trial(evaluation_seeds(settings)[0])], source=f"policy:{arm}")
         curve = _curve(value.score(episode), episode)
-        first = " (most episodes solved)" if place == 0 and len(ranking) > 1 else ""
         said = f"Evaluation trial 0; it {_ending(episode)}. Blue: the learned value, read online."
-        scenes.append(_scene(f"policy-{arm}.mp4", f"Policy {arm}{first}", said, episode, curve))
+        scenes.append(_scene(f"policy-{arm}.mp4", title, said, episode, curve))
     env.close()
     return scenes
 

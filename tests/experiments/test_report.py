@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from episodes.intervals import wilson
+from experiments.loop.videos import titles
 from experiments.report.facts import headline, ranked, shown_episodes, trials_of, wrong
 from experiments.report.files import read_run
 from experiments.report.page import write_report
@@ -424,3 +425,8 @@ def test_videos_share_one_axis() -> None:
     assert axis_limits([np.array([0.2, np.nan]), np.array([0.9])]) == (0.0, 1.0)
     assert axis_limits([np.array([-0.5, 0.2]), np.array([1.2])]) == (-0.5, 1.2)
     assert axis_limits([np.array([np.nan])]) == (0.0, 1.0)
+
+
+def test_the_winner_is_named_only_where_it_solved_more() -> None:
+    assert titles([("recap", 0.5), ("bc", 0.25)]) == {"recap": "Policy recap (most episodes solved)", "bc": "Policy bc"}
+    assert titles([("bc", 0.5), ("recap", 0.5)]) == {"bc": "Policy bc", "recap": "Policy recap"}
