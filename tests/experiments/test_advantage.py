@@ -29,8 +29,7 @@ from tests.helpers.commands import foresight
 from tests.helpers.foreign_datasets import truths, write_json, write_v3
 from tests.helpers.made_lift import made_store
 from valuefns.make import make_value
-from valuefns.oracle import OracleValue
-from valuefns.settings import OracleConfig
+from valuefns.settings import ProgressConfig
 
 HEIGHT = """
 import numpy as np
@@ -94,9 +93,9 @@ def test_a_class_of_ones_own_labels_a_store(
 @pytest.mark.parametrize("method", ["awr", "recap", "filtered_bc", "success_bc"])
 def test_advantages_are_those_of_the_loop(tmp_path: Path, method: str) -> None:
     store = made_store(tmp_path / "store", successes=4, failures=2)
-    value = make_value(OracleConfig(), None).fit(store)  # type: ignore[arg-type]
-    assert isinstance(value, OracleValue)
-    foresight("label", store.path, "value=oracle")
+    value = make_value(ProgressConfig(), None).fit(store)  # type: ignore[arg-type]
+    assert value.score(store[4])[-1] > value.score(store[4])[-2]  # a failure whose final value counts
+    foresight("label", store.path, "value=progress")
     foresight("advantage", store.path, f"method={method}")
     labels = Labels.load(only(store.path / "labels", f"{method}-*.parquet"), store)
     expected = labeller(method)(store, [value.score(e) for e in store], tiny_labeller())
