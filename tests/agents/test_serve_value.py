@@ -28,6 +28,7 @@ from tests.helpers.commands import foresight
 from tests.helpers.made_lift import SPEC, made_episode, made_store
 from tests.helpers.served import Running
 from valuefns.make import load_value, make_value
+from valuefns.protocol import ValueFunction
 from valuefns.reward_server import RewardServer
 from valuefns.served import ServedValue
 from valuefns.settings import RewardServerConfig, ServedConfig
@@ -128,19 +129,41 @@ def test_a_bad_request_ends_its_own_connection_alone(place: Path) -> None:
     assert seen and all(np.array_equal(x, local.score(episode)) for x in seen)
 
 
-def test_a_slot_that_changes_hands_forgets(place: Path) -> None:
-    """WVM looks back: a new client in the same slot must not see what the last one saw."""
-    local, one, two = load_value(place / "wvm"), made_episode(1, 20), made_episode(2, 20, False)
-    with serving(place, "wvm", slots=1) as server:
-        for episode in (one, two):
-            value = ServedValue(ServedConfig(url=server.url))
-            stream = value.stream(1)
-            stream.reset(np.ones(1, bool), [episode.instruction])
-            got = [float(stream.step([frame(episode, t)])[0]) for t in range(6)]
-            here = local.stream(1)
-            here.reset(np.ones(1, bool), [episode.instruction])
-            assert got == [float(here.step([frame(episode, t)])[0]) for t in range(6)]
-            stream.sockets[0].close()  # type: ignore[attr-defined]
+class Counting(ValueFunction):
+    """A value with a history: how many frames its stream has seen since the episode began."""
+
+    name, history, spec = "counting", 100, SPEC
+
+    def fit(self, store: Any, folder: Any = None) -> Counting:
+        return self
+
+    def score(self, episode: Any, causal: bool = False) -> np.ndarray:
+        return np.arange(len(episode) + 1, dtype=np.float32)
+
+    def stream(self, n: int) -> Any:
+        seen = np.zeros(n, np.float32)
+
+        class Stream:
+            def reset(self, mask: np.ndarray, instructions: Any) -> None:
+                seen[mask] = 0
+
+            def step(self, observations: Any) -> np.ndarray:
+                seen[:] += 1
+                return seen.copy()
+
+        return Stream()
+
+
+def test_a_slot_that_changes_hands_forgets() -> None:
+    """A new client in the same slot, or a new episode of a client, must not see what came before."""
+    episode = made_episode(1, 20)
+    with Running(ValueServer(Counting(), port=0, slots=1)) as server:
+        for _ in range(2):
+            stream: Any = ServedValue(ServedConfig(url=server.url)).stream(1)
+            for _ in range(2):
+                stream.reset(np.ones(1, bool), [episode.instruction])
+                assert [float(stream.step([frame(episode, t)])[0]) for t in range(4)] == [1, 2, 3, 4]
+            stream.sockets[0].close()
 
 
 def test_it_is_an_ingredient_where_a_value_is_read(place: Path, tmp_path: Path) -> None:
