@@ -107,7 +107,7 @@ PROMISES: dict[str, tuple[str, ...]] = {
     "fbad8a": ("import of a LeRobotDataset", RUN, V3, V21),
     "c47470": ("import of HDF5", RUN, NEXT),
     "c9794d": ("import of Open X-Embodiment", RUN, OXE),
-    "187f22": ("copy of a store", RUN, LOSSLESS),
+    "c3fa8f": ("copy of a store", RUN, LOSSLESS),
     "f6d843": ("in Python", OPTIONS, LOSSLESS),
     "fda12c": ("source and target", NEW, MALFORMED),
     "251cb0": ("errors name the way out", WAY, TABLE),
