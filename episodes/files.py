@@ -126,6 +126,13 @@ def copy_folder(source: Path, path: Path, link: bool = False, leave_out: Sequenc
         shutil.copytree(source, beside, copy_function=copy, ignore=ignored, dirs_exist_ok=True)
 
 
+def move_up(folder: Path) -> None:
+    """Move what is in a folder into its parent, and remove it; both are part of something that is being made."""
+    for part in list(folder.iterdir()):
+        os.rename(part, folder.parent / part.name)
+    folder.rmdir()
+
+
 def _copied(source: str, target: str) -> None:
     shutil.copy2(source, target)
     sync(Path(target))

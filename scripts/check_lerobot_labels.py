@@ -123,7 +123,7 @@ def read(work: Path) -> None:
     from lerobot.datasets.lerobot_dataset import LeRobotDataset
     from lerobot.utils.rabc import RABCWeights
 
-    mine = np.load(work / "expected.npz")
+    mine = np.load(work / "expected.npz", allow_pickle=False)
     theirs = LeRobotDataset("foresight/exported", root=work / "exported", video_backend="pyav")
     assert {"value", "advantage", "weight"} <= set(theirs.meta.features)
     worst = 0.0

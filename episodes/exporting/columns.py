@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from episodes.exporting.rows import Column, RowLabels, data_files, dataset_info
-from episodes.files import atomic_folder, copy_folder, sync, write_atomic
+from episodes.files import atomic_folder, copy_folder, move_up, sync, write_atomic
 from episodes.lerobot_layout import HEADER_PATH, INFO_PATH, STATS_PATH
 from episodes.lerobot_stats import number_stats, write_stats
 from episodes.store_index import named
@@ -76,9 +76,7 @@ def fill(rows: RowLabels, root: Path, folder: Path, prefix: str, link: bool) -> 
     _declare(inner, columns)
     for name in OURS if own else ():
         shutil.rmtree(inner / name, ignore_errors=True)
-    for part in inner.iterdir():
-        os.rename(part, folder / part.name)
-    inner.rmdir()
+    move_up(inner)
 
 
 def _rewrite(source: Path, target: Path, columns: dict[str, Column], start: int) -> int:
