@@ -132,6 +132,8 @@ PROMISES: dict[str, tuple[str, ...]] = {
     "06faf0": ("measured: mp4, 1 min", FIGURE),
     "b44f9d": ("measured: mp4, 3 min", FIGURE),
     "75f471": ("measured: png, image_size=[96,96], 1 min", FIGURE),
+    "8a4f7a": ("measured: mp4, 10 min", FIGURE),
+    "90aa94": ("measured: png, image_size=[96,96], 10 min", FIGURE),
     "e72276": ("head of the formats", FIGURE),
     "11e876": ("layouts", V3, V21, SHAPES, OPENPI, NEXT, LIBERO, ISAAC, MANISKILL),
     "a0c5db": ("steps", V3, NEXT, LAST, MANISKILL),
